@@ -1,0 +1,260 @@
+"""The sets of a run: ID, outliers and OOD tests, split once and for all, checked for overlap."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from atd.config import Config, DataConfig
+from atd.data.images import ImageSet, join, pick
+from atd.data.overlap import CheckedSet, check, drop_shared, forbid_shared
+from atd.data.sources import (
+    has_test_split,
+    jigsaw,
+    open_source,
+    source_name,
+    split_mixture,
+)
+from atd.errors import UserError
+
+__all__ = ["DataSplits", "load_splits"]
+
+Role = Literal["far", "near"]
+
+_SEED = 0
+"""Which images are held out is the same in every run, so that a detector is never tested on
+images that it was trained on under another `run.seed`."""
+
+
+@dataclass(frozen=True)
+class DataSplits:
+    """All images of a run. No image is in two of its sets, but for OOD tests in `selection`.
+
+    Attributes:
+        id_train: ID images for training.
+        id_val: ID images for selecting epochs.
+        id_test: ID images for the final test.
+        outlier_train: Outliers for training.
+        outlier_val: Outliers for selecting epochs.
+        ood_test: OOD test sets by name.
+        roles: `far` or `near` for each test set.
+        selection: Test sets whose source has also been used for selecting epochs.
+    """
+
+    id_train: ImageSet
+    id_val: ImageSet
+    id_test: ImageSet
+    outlier_train: ImageSet
+    outlier_val: ImageSet
+    ood_test: Mapping[str, ImageSet]
+    roles: Mapping[str, Role]
+    selection: frozenset[str]
+
+
+def load_splits(config: Config) -> DataSplits:
+    """Loads, splits and checks every set that a run uses.
+
+    Args:
+        config: The options; `data` and `loader` matter.
+
+    Returns:
+        The sets, each read once: in memory, or checked and streaming.
+
+    Raises:
+        UserError: A source is missing, an image is unreadable, there are too few images to
+            split, a class has one image, or sets share images that must not.
+    """
+    data, loader = config.data, config.loader
+    # Opened first: a mistake in a name should not cost a long wait.
+    tests = {test.name: _open_test(test, data) for test in _listed_tests(data)}
+    id_train, id_val, id_test = _checked_id(config)
+    outlier_train, outlier_val = _checked_outliers(config, id_train.images, id_val.images)
+    for id_set in (id_train, id_val, id_test):
+        forbid_shared(id_set, outlier_train)
+        forbid_shared(id_set, outlier_val)
+
+    selection = frozenset(test.name for test in _listed_tests(data) if _selects(test, data))
+    ood_test = {}
+    for name, images in tests.items():
+        if images is None:
+            images = jigsaw(id_test.images).renamed(name)
+        test = check("OOD test", images.take(data.ood_limit, _SEED), data, loader)
+        for used in (id_train, id_val, outlier_train):
+            forbid_shared(test, used)
+        if name not in selection:
+            forbid_shared(test, outlier_val)
+        ood_test[name] = drop_shared(test, id_test).images
+    return DataSplits(
+        id_train=id_train.images,
+        id_val=id_val.images,
+        id_test=id_test.images,
+        outlier_train=outlier_train.images,
+        outlier_val=outlier_val.images,
+        ood_test=ood_test,
+        roles={test.name: test.role for test in _listed_tests(data)},
+        selection=selection,
+    )
+
+
+def _checked_id(config: Config) -> list[CheckedSet]:
+    """ID training, validation and test images; a copy stays where it matters most."""
+    data = config.data
+    titles = ("ID training", "ID validation", "ID test")
+    checked: list[CheckedSet] = []
+    for title, images in zip(titles, _id_sets(data), strict=True):
+        current = check(title, images, data, config.loader)
+        for earlier in checked:
+            current = drop_shared(current, earlier)
+        checked.append(current)
+    return checked
+
+
+def _id_sets(data: DataConfig) -> tuple[ImageSet, ImageSet, ImageSet]:
+    pool = open_source(data.id, split="train", data=data)
+    _forbid_single_images(pool)
+    if data.id_test:
+        test = open_source(data.id_test, split="test", data=data)
+    elif has_test_split(data.id):
+        test = open_source(data.id, split="test", data=data)
+    else:
+        test, pool = _hold_out(pool, data.test_fraction, "test")
+    val, train = _hold_out(pool.take(data.id_limit, _SEED), data.val_fraction, "validation")
+    return train, val, _relabelled(test, pool)
+
+
+def _forbid_single_images(pool: ImageSet) -> None:
+    counts = torch.bincount(pool.labels.clamp(min=0), minlength=len(pool.classes))
+    for label, name in enumerate(pool.classes):
+        if counts[label] < 2:
+            image = pool.name_of(int((pool.labels == label).nonzero()[0]))
+            raise UserError(f"{pool.name}: class {name} has one image ({image}); add more of it")
+
+
+def _relabelled(test: ImageSet, pool: ImageSet) -> ImageSet:
+    """The test images with the label numbers of the training images."""
+    if test.classes == pool.classes:
+        return test
+    if not test.classes or not pool.classes:
+        labels, classes = torch.full((len(test),), -1), ()
+        return dataclasses.replace(test, labels=labels, classes=classes)
+    unknown = sorted(set(test.classes) - set(pool.classes))
+    if unknown:
+        raise UserError(f"{test.name}: class {unknown[0]} is not a class of data.id={pool.name}")
+    numbers = torch.tensor([pool.classes.index(name) for name in test.classes])
+    return dataclasses.replace(test, labels=numbers[test.labels], classes=pool.classes)
+
+
+def _hold_out(pool: ImageSet, fraction: float, purpose: str) -> tuple[ImageSet, ImageSet]:
+    """Divides a set into held-out images and the rest."""
+    count = max(1, round(fraction * len(pool)))
+    if len(pool) - count < 2:
+        raise UserError(
+            f"{pool.name}: {len(pool)} image(s) are too few to hold some out for {purpose}; "
+            "give at least 3, better hundreds"
+        )
+    held, rest = pick(pool.labels, count, _SEED, f"{pool.name}/{purpose}")
+    return pool.subset(held), pool.subset(rest)
+
+
+def _checked_outliers(
+    config: Config, id_train: ImageSet, id_val: ImageSet
+) -> tuple[CheckedSet, CheckedSet]:
+    data, loader = config.data, config.loader
+    train, val = _outlier_sets(data, id_train, id_val)
+    checked_train = check("outliers", train, data, loader)
+    checked_val = check("OOD validation", val, data, loader)
+    if data.ood_val:
+        forbid_shared(checked_train, checked_val)
+        return checked_train, checked_val
+    return checked_train, drop_shared(checked_val, checked_train)
+
+
+def _outlier_sets(
+    data: DataConfig, id_train: ImageSet, id_val: ImageSet
+) -> tuple[ImageSet, ImageSet]:
+    """Outliers for training and validation.
+
+    Jigsaws of the ID source are made of ID *training* images for training and of ID *validation*
+    images for validation, at most as many as there are other outliers.
+    """
+    own = f"jigsaw:{data.id}"
+    parts = split_mixture(data.outliers) if data.outliers else ["bundled:fallback", own]
+    train, val = jigsaw(id_train), jigsaw(id_val)
+    others = " + ".join(part for part in parts if part != own)
+    if others:
+        rest, held = _other_outliers(others, data)
+        if own in parts:
+            rest = join([rest, train.take(len(rest), _SEED)], rest.name)
+            held = join([held, val.take(len(held), _SEED)], held.name)
+        train, val = rest, held
+    if data.ood_val:
+        val = open_source(data.ood_val, split="train", data=data)
+    return train, val
+
+
+def _other_outliers(source: str, data: DataConfig) -> tuple[ImageSet, ImageSet]:
+    """Outliers for training, and those held out (none if `data.ood_val` is given)."""
+    pool = open_source(source, split="train", data=data).take(data.outlier_limit, _SEED)
+    if data.ood_val:
+        return pool, pool.subset(torch.arange(0))
+    held, rest = _hold_out(pool, data.val_fraction, "validation")
+    return rest, held
+
+
+@dataclass(frozen=True)
+class _Test:
+    name: str
+    source: str
+    role: Role
+
+
+def _open_test(test: _Test, data: DataConfig) -> ImageSet | None:
+    """The set, or None for jigsaws of ID test images, which are not known yet."""
+    if test.source == f"jigsaw:{data.id}":
+        return None
+    return open_source(test.source, split="test", data=data).renamed(test.name)
+
+
+def _selects(test: _Test, data: DataConfig) -> bool:
+    selecting = split_mixture(data.ood_val) if data.ood_val else []
+    return any(part in selecting for part in split_mixture(test.source))
+
+
+def _listed_tests(data: DataConfig) -> list[_Test]:
+    """The OOD tests with unique names; far ones first."""
+    listed: list[_Test] = []
+    entries: list[tuple[str, Role]] = [(entry, "far") for entry in data.ood_test]
+    entries += [(entry, "near") for entry in data.near_test]
+    explicit = {_split_name(entry)[0].lower() for entry, _ in entries}
+    taken: set[str] = set()
+    for entry, role in entries:
+        name, source = _split_name(entry)
+        if source in (test.source for test in listed):
+            raise UserError(f"data.ood_test, data.near_test: {source} is listed twice")
+        if name and name.lower() in taken:
+            raise UserError(f"data.ood_test, data.near_test: two sets are called {name}")
+        name = name or _unused(source_name(source), taken | explicit)
+        taken.add(name.lower())
+        listed.append(_Test(name, source, role))
+    return listed
+
+
+def _unused(name: str, taken: set[str]) -> str:
+    candidates = [name, *(f"{name}-{number}" for number in range(2, len(taken) + 3))]
+    return next(candidate for candidate in candidates if candidate.lower() not in taken)
+
+
+def _split_name(entry: str) -> tuple[str, str]:
+    """Separates `name=source`; the name is empty when there is none."""
+    match = re.fullmatch(r"([^=:/\\]+)=(.+)", entry)
+    if match is None:
+        return "", entry.strip()
+    name, source = match[1].strip(), match[2].strip()
+    if not re.fullmatch(r"\w[\w.+-]*", name):
+        raise UserError(f"data.ood_test: {name} cannot name a set; use letters, digits, -, _ and .")
+    return name, source

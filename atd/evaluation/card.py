@@ -1,0 +1,65 @@
+"""The model card that travels with a detector, generated from its results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from atd.evaluation.wording import attack_words, percent
+
+__all__ = ["model_card"]
+
+
+def model_card(results: Mapping[str, Any]) -> str:
+    """Writes the README of a detector folder.
+
+    Args:
+        results: The results of an evaluation, schema 1.
+
+    Returns:
+        Markdown.
+    """
+    mean, limit = results["mean"], results["threshold"]
+    rows = "\n".join(
+        f"| {name} | " + " | ".join(percent(item[key]["auroc"]) for key in mean) + " |"
+        for name, item in results["datasets"].items()
+    )
+    average = " | ".join(percent(item["auroc"]) for item in mean.values())
+    return f"""# {results["detector"]["name"]}
+
+An out-of-distribution detector for images like those of `{results["id"]["name"]}`, trained with
+[ATD](https://arxiv.org/abs/2209.15246). It gives every image a score; larger = more likely
+out-of-distribution.
+
+```python
+import atd
+
+detector = atd.Detector.from_pretrained("PATH")
+scores = detector.score(images)  # (N, C, H, W), uint8 or float in [0, 1] -> (N,)
+flagged = detector.predict(images)  # score above {limit["value"]:.4g}
+```
+
+## What to expect
+
+AUROC in %, clean and with the ID images, the OOD images, or both attacked
+({attack_words(results["attack"])}):
+
+| OOD set | {" | ".join(mean)} |
+|---|{"---|" * len(mean)}
+{rows}
+| **mean of {len(results["mean_over"])} sets** | {average} |
+
+At the stored threshold {percent(limit["tpr_clean"])} % of clean ID test images pass, and
+{percent(limit["tpr_attacked"])} % of attacked ones; {percent(limit["fpr_clean"])} % of clean and
+{percent(limit["fpr_attacked"])} % of attacked OOD images slip through.
+
+Verdict of the attack's own checks: {results["verdict"]}.
+
+## Limits
+
+The numbers hold for this attack and radius in the L-infinity norm; other changes (rotation, blur,
+patches) were not tried. Images unlike any of the OOD sets above may behave otherwise.
+
+Trained with seed {results["provenance"]["seed"]} at commit {results["provenance"]["commit"]};
+all options are in `config.json`.
+"""

@@ -1,0 +1,111 @@
+"""A run's folder: where its files lie, and whose it is."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from atd.config import Config, load, to_yaml
+from atd.errors import UserError
+
+__all__ = ["RunFolder"]
+
+_FREE = ("run.device", "run.dir", "loader.", "evaluate.")
+"""Options that may change between two commands on one folder: they do not touch the training."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The paths of the run-folder contract.
+
+    Args:
+        path: The folder (`run.dir`).
+    """
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved config."""
+        return self.path / "config.yaml"
+
+    @property
+    def state(self) -> Path:
+        """Training state, for resuming."""
+        return self.path / "state"
+
+    @property
+    def detector(self) -> Path:
+        """The trained detector."""
+        return self.path / "detector"
+
+    @property
+    def report(self) -> Path:
+        """The report."""
+        return self.path / "report"
+
+    def claim(self, config: Config) -> None:
+        """Makes the folder this config's, or checks that it already is.
+
+        Args:
+            config: The resolved options of the run.
+
+        Raises:
+            UserError: The folder belongs to a run with other options, or cannot be written.
+        """
+        if self.config.exists():
+            different = _differences(load(self.config), config)
+            blocking = [key for key in different if not key.startswith(_FREE)]
+            if blocking:
+                raise UserError(
+                    f"{self.path}: belongs to a run with another {', '.join(blocking[:4])}; choose "
+                    "another run.name or run.dir, or delete the folder"
+                )
+            if any(key.startswith("evaluate.") for key in different):
+                self._finished.unlink(missing_ok=True)
+        elif self.path.exists() and any(self.path.iterdir()):
+            raise UserError(f"{self.path}: not empty and not a run folder; choose another run.dir")
+        try:
+            self.state.mkdir(parents=True, exist_ok=True)
+            temporary = self.config.with_name("config.yaml.tmp")
+            temporary.write_text(to_yaml(config), encoding="utf-8")
+            os.replace(temporary, self.config)
+        except OSError as error:
+            raise UserError(
+                f"{self.path}: the run folder cannot be written ({error.strerror})"
+            ) from None
+
+    @property
+    def _finished(self) -> Path:
+        return self.state / "finished"
+
+    def finish(self) -> None:
+        """Marks the run as finished."""
+        self._finished.touch()
+
+    def is_finished(self, config: Config) -> bool:
+        """Whether the run was finished with just these options."""
+        if not (self._finished.exists() and self.config.exists()):
+            return False
+        return all(
+            key.startswith(("run.device", "run.dir", "loader."))
+            for key in _differences(load(self.config), config)
+        )
+
+
+def _differences(one: Config, other: Config) -> list[str]:
+    a, b = _flat(dataclasses.asdict(one)), _flat(dataclasses.asdict(other))
+    return [key for key in a if a[key] != b[key]]
+
+
+def _flat(values: dict[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for group, options in values.items():
+        if isinstance(options, dict):
+            flat |= {f"{group}.{key}": value for key, value in options.items()}
+        else:
+            flat[group] = options
+    return flat

@@ -1,0 +1,298 @@
+"""ATD: the discriminator against attacked ID images, attacked outliers and a generator (eq. 9)."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from atd.attacks import frozen, pgd
+from atd.config import AtdConfig
+from atd.data.images import ImageSet, batches
+from atd.data.sampler import generator_for
+from atd.models.detector import Detector
+from atd.training.generator_health import generator_warnings
+from atd.training.logbook import Logbook
+from atd.training.losses import discriminator_loss, generator_loss
+from atd.training.processes import Processes
+from atd.training.stream import Stream
+
+__all__ = ["AdversarialGan"]
+
+_VALIDATION_IMAGES = 512
+
+
+class AdversarialGan:
+    """Trains the discriminator and the generator; a `Task` of the training loop.
+
+    ID images are attacked to raise the OOD logit and outliers to lower it, end to end through
+    backbone and discriminator, in evaluation mode. The update then sees the same function:
+    layer normalisation has no modes, and a discriminator with batch normalisation uses its
+    running statistics in the update as well; they follow the real features once a step, after
+    the update.
+
+    Args:
+        detector: Backbone and discriminator, on the device.
+        generator: Makes features (or images); None trains without one.
+        streams: ID images and outliers.
+        validation: Held-out ID images and outliers on which, attacked, the best epoch is chosen.
+        config: Options.
+        processes: The processes that share the work.
+        seed: The run's seed.
+        bfloat16: Run the backbone under bfloat16 autocast.
+    """
+
+    stage = "atd"
+
+    def __init__(
+        self,
+        detector: Detector,
+        generator: nn.Module | None,
+        streams: tuple[Stream, Stream],
+        validation: tuple[ImageSet, ImageSet],
+        config: AtdConfig,
+        *,
+        processes: Processes,
+        seed: int,
+        bfloat16: bool,
+    ) -> None:
+        self.detector, self.generator, self.streams = detector, generator, streams
+        self.validation = [images.take(_VALIDATION_IMAGES, seed) for images in validation]
+        self.config, self.processes, self.seed, self.bfloat16 = config, processes, seed, bfloat16
+        self.batch_size = streams[0].batch_size
+        self.steps_per_epoch = streams[0].steps_per_epoch
+        self.steps = config.epochs * self.steps_per_epoch
+        detector.requires_grad_(False).eval()
+        detector.discriminator.requires_grad_(True)
+        groups = [{"params": list(detector.discriminator.parameters())}]
+        if config.finetune and detector.backbone is not None:
+            detector.backbone.requires_grad_(True)
+            groups.append(
+                {"params": list(detector.backbone.parameters()), "lr": config.finetune_lr}
+            )
+        self.optimizer = torch.optim.Adam(groups, lr=config.lr_discriminator, betas=(0.5, 0.999))
+        self.generator_optimizer: torch.optim.Adam | None = None
+        if generator is not None:
+            generator.requires_grad_(config.generator == "trained")
+            if config.generator == "trained":
+                self.generator_optimizer = torch.optim.Adam(
+                    generator.parameters(), lr=config.lr_generator, betas=(0.5, 0.999)
+                )
+
+    def batches(self, start: int) -> Iterator[Any]:
+        """See `Task`."""
+        pair = [stream.batches(start, self.steps, self.processes) for stream in self.streams]
+        return zip(*pair, strict=True)
+
+    def _draws(self, purpose: str, step: int, shape: tuple[int, ...], uniform: bool) -> Tensor:
+        """This process's share of draws for the whole batch, equal for any process count."""
+        generator = generator_for("atd", purpose, self.seed, step)
+        shape = (self.batch_size, *shape)
+        if uniform:
+            draws = 2 * torch.rand(shape, generator=generator) - 1
+        else:
+            draws = torch.randn(shape, generator=generator)
+        return draws[self.streams[0].share].to(self.processes.device)
+
+    def _features(self, images: Tensor) -> Tensor:
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.bfloat16):
+            return self.detector.features(images).float()
+
+    def _logits(self, images: Tensor) -> Tensor:
+        """The detector's logits; only the backbone may run in lower precision."""
+        logits: Tensor = self.detector.discriminator(self._features(images))
+        return logits
+
+    def step(self, step: int, batch: Any) -> dict[str, Tensor]:
+        """One update of the discriminator and one of the generator (see `Task`)."""
+        (inliers, _), (outliers, _) = batch
+        images = torch.cat([inliers, outliers])
+        if self.config.adversarial:
+            images = self._attack(step, images, len(inliers))
+        gradients = contextlib.nullcontext() if self.config.finetune else torch.no_grad()
+        with gradients:
+            features = self._features(images)
+        generated = self._generate(step, features)
+        scalars = self._update_discriminator(features, generated, len(inliers))
+        if self.generator_optimizer is not None:
+            scalars |= self._update_generator(step)
+        self._follow_statistics(features.detach())
+        return scalars
+
+    def _attack(self, step: int, images: Tensor, inliers: int) -> Tensor:
+        """One merged attack: raise the OOD logit of ID images, lower that of outliers."""
+        shape = tuple(images.shape[1:])
+        noise = torch.cat(
+            [self._draws(f"attack-{side}", step, shape, True) for side in ("id", "outlier")]
+        )
+        direction = images.new_ones(len(images))
+        direction[inliers:] = -1
+        config = self.config
+        with frozen(self.detector):
+            return pgd(
+                lambda x: direction * self._logits(x),
+                images,
+                epsilon=config.epsilon,
+                steps=config.steps,
+                step_size=config.step_size or None,
+                noise=noise,
+                keep="last",
+            ).images
+
+    def _generate(self, step: int, features: Tensor) -> Tensor | None:
+        """Generated features for the discriminator; no gradient reaches the generator."""
+        if self.generator is None:
+            return None
+        with torch.no_grad():
+            generated: Tensor = self.generator(self._latent("latent-d", step))
+        if not self.config.attack_generated:
+            return generated
+        return self._attack_generated(generated, features)
+
+    def _latent(self, purpose: str, step: int) -> Tensor:
+        return self._draws(purpose, step, (self.config.latent_dim,), False)
+
+    def _attack_generated(self, generated: Tensor, features: Tensor) -> Tensor:
+        """Lowers the OOD logit of generated samples.
+
+        Pixels use the radius of the images. For features, which have no such radius, it is a
+        tenth of their own spread: the size to which attacks on images move pooled features.
+        """
+        pixels = self.config.features == "pixels"
+        radius = self.config.epsilon if pixels else 0.1 * float(features.std())
+        with frozen(self.detector):
+            return pgd(
+                lambda x: -self.detector.discriminator(x),
+                generated,
+                epsilon=radius,
+                steps=self.config.steps,
+                keep="last",
+                bounds=(0.0, 1.0) if pixels else None,
+            ).images
+
+    def _update_discriminator(
+        self, features: Tensor, generated: Tensor | None, inliers: int
+    ) -> dict[str, Tensor]:
+        parts = [features] if generated is None else [features, generated]
+        logits = self.detector.discriminator(torch.cat(parts))
+        id_logits, outlier_logits = logits[:inliers], logits[inliers : len(features)]
+        fake_logits = None if generated is None else logits[len(features) :]
+        loss = discriminator_loss(id_logits, outlier_logits, fake_logits, self.config.alpha)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.processes.average_gradients(
+            p for g in self.optimizer.param_groups for p in g["params"]
+        )
+        self.optimizer.step()
+        scalars = {
+            "loss": loss.detach(),
+            "logit_id": id_logits.detach().mean(),
+            "logit_outlier": outlier_logits.detach().mean(),
+            "logit_spread": logits.detach().std(),
+        }
+        if fake_logits is not None:
+            scalars["logit_generated"] = fake_logits.detach().mean()
+            scalars["generated_taken_for_id"] = (fake_logits < 0).float().mean()
+        return scalars
+
+    def _update_generator(self, step: int) -> dict[str, Tensor]:
+        assert self.generator is not None
+        assert self.generator_optimizer is not None
+        with frozen(self.detector):
+            logits = self.detector.discriminator(self.generator(self._latent("latent-g", step)))
+            loss = generator_loss(
+                logits, self.config.generator_objective, self.config.generator_target
+            )
+            self.generator_optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+        parameters = list(self.generator.parameters())
+        self.processes.average_gradients(parameters)
+        norm = torch.stack([p.grad.norm() for p in parameters if p.grad is not None]).norm()
+        self.generator_optimizer.step()
+        return {"loss_generator": loss.detach(), "generator_gradient": norm}
+
+    @torch.no_grad()
+    def _follow_statistics(self, features: Tensor) -> None:
+        """Moves running statistics (batch normalisation only) towards the real features."""
+        discriminator = self.detector.discriminator
+        kinds = (nn.BatchNorm1d, nn.BatchNorm2d)
+        if any(isinstance(part, kinds) for part in discriminator.modules()):
+            discriminator.train()
+            discriminator(features)
+            discriminator.eval()
+            self.processes.average_buffers(discriminator)
+
+    def validate(self, step: int, logbook: Logbook) -> dict[str, float]:
+        """Attacked and clean AUROC on held-out images (see `Task`)."""
+        from sklearn.metrics import roc_auc_score
+
+        clean, attacked = [], []
+        for images, direction, side in zip(
+            self.validation, (1.0, -1.0), ("id", "outlier"), strict=True
+        ):
+            scores, worst, examples = self._validation_scores(images, direction)
+            clean.append(scores)
+            attacked.append(worst)
+            logbook.histogram("atd", f"score_{side}", scores, step)
+            logbook.histogram("atd", f"score_{side}_attacked", worst, step)
+            logbook.images("atd", f"attacked_{side}", examples, step)
+        labels = [0] * len(clean[0]) + [1] * len(clean[1])
+        auroc = float(roc_auc_score(labels, torch.cat(clean).numpy()))
+        robust = float(roc_auc_score(labels, torch.cat(attacked).numpy()))
+        selection = robust if self.config.adversarial else auroc
+        return {"val_auroc": auroc, "val_auroc_attacked": robust, "selection": selection}
+
+    def _validation_scores(
+        self, images: ImageSet, direction: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Clean scores, attacked scores (PGD of the training strength) and example images."""
+        mine = torch.arange(self.processes.rank, len(images), self.processes.count)
+        rows: list[tuple[float, float]] = []
+        examples = torch.zeros(0)
+        with frozen(self.detector):
+            for pixels, _, _ in batches(images, mine.split(256)):
+                x = pixels.to(self.processes.device).float() / 255
+                outcome = pgd(
+                    lambda batch: direction * self.detector.logits(batch),
+                    x,
+                    epsilon=self.config.epsilon,
+                    steps=max(10, self.config.steps),
+                )
+                with torch.no_grad():
+                    clean = self.detector.logits(x)
+                rows += zip(clean.tolist(), (direction * outcome.values).tolist(), strict=True)
+                examples = outcome.images[:8].cpu()
+        table = torch.tensor(self.processes.gather(rows), dtype=torch.float64)
+        return table[:, 0], table[:, 1], examples
+
+    def warnings(self, means: dict[str, float]) -> list[str]:
+        """See `Task`."""
+        return generator_warnings(means)
+
+    def _parts(self) -> dict[str, Any]:
+        parts: dict[str, Any] = {"detector": self.detector, "optimizer": self.optimizer}
+        if self.generator is not None:
+            parts["generator"] = self.generator
+        if self.generator_optimizer is not None:
+            parts["generator_optimizer"] = self.generator_optimizer
+        return parts
+
+    def state(self) -> dict[str, Any]:
+        """See `Task`."""
+        return {name: part.state_dict() for name, part in self._parts().items()}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """See `Task`."""
+        for name, part in self._parts().items():
+            part.load_state_dict(state[name])
+
+    def weights(self) -> dict[str, Any]:
+        """See `Task`."""
+        return {key: value.detach().clone() for key, value in self.detector.state_dict().items()}
+
+    def load_weights(self, weights: dict[str, Any]) -> None:
+        """See `Task`."""
+        self.detector.load_state_dict(weights)

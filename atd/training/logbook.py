@@ -1,0 +1,75 @@
+"""What a run leaves behind while it trains: `stats.jsonl` and TensorBoard files."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+__all__ = ["Logbook"]
+
+
+class Logbook:
+    """Writes scalars, histograms and images; silent on all but the main process.
+
+    Args:
+        folder: The run folder; None writes nothing.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self.folder = folder
+        self._writer: Any = None
+        self._start = time.time()
+
+    def _tensorboard(self) -> Any:
+        if self._writer is None and self.folder is not None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._writer = SummaryWriter(str(self.folder / "tensorboard"))
+        return self._writer
+
+    def forget_after(self, stage: str, step: int) -> None:
+        """Drops lines of a stage beyond a step: a resumed run writes them again."""
+        if self.folder is None or not (file := self.folder / "stats.jsonl").exists():
+            return
+        lines = []
+        for line in file.read_text(encoding="utf-8").splitlines():
+            try:
+                entry = json.loads(line)
+            except ValueError:
+                continue
+            if entry["stage"] != stage or entry["step"] <= step:
+                lines.append(line + "\n")
+        temporary = file.with_name(file.name + ".tmp")
+        temporary.write_text("".join(lines), encoding="utf-8")
+        temporary.replace(file)
+
+    def scalars(self, stage: str, step: int, epoch: float, images: int, **values: float) -> None:
+        """Logs numbers at a step (counted from 1) of a stage."""
+        if self.folder is None:
+            return
+        seconds = round(time.time() - self._start, 3)
+        entry = {"stage": stage, "step": step, "epoch": epoch, "images": images}
+        with (self.folder / "stats.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps({**entry, "seconds": seconds, **values}) + "\n")
+        for key, value in values.items():
+            self._tensorboard().add_scalar(f"{stage}/{key}", value, step)
+
+    def histogram(self, stage: str, name: str, values: Tensor, step: int) -> None:
+        """Logs a histogram, e.g. of scores."""
+        if self.folder is not None:
+            self._tensorboard().add_histogram(f"{stage}/{name}", values, step)
+
+    def images(self, stage: str, name: str, images: Tensor, step: int) -> None:
+        """Logs images (N, C, H, W) in [0, 1] side by side."""
+        if self.folder is not None:
+            self._tensorboard().add_images(f"{stage}/{name}", images, step)
+
+    def close(self) -> None:
+        """Flushes and closes the files."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None

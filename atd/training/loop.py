@@ -1,0 +1,233 @@
+"""The loop that every training stage shares: step, log, validate, keep the best, save, resume.
+
+It knows no formulas; a task brings those.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from atd.errors import Interrupted, UserError
+from atd.training.checkpoint import load_state, save_state
+from atd.training.logbook import Logbook
+from atd.training.processes import Processes
+
+__all__ = ["Task", "fit", "is_finished"]
+
+
+class Task(Protocol):
+    """One stage of training."""
+
+    stage: str
+    steps: int
+    steps_per_epoch: int
+    batch_size: int
+
+    def batches(self, start: int) -> Iterator[Any]:
+        """The batches of the steps from `start` on."""
+
+    def step(self, step: int, batch: Any) -> dict[str, Tensor]:
+        """One update; returns detached scalars, `loss` among them."""
+
+    def validate(self, step: int, logbook: Logbook) -> dict[str, float]:
+        """Measures on held-out images; `selection` decides which epoch is kept (larger wins)."""
+
+    def warnings(self, means: dict[str, float]) -> list[str]:
+        """What a person should know, from the epoch's mean scalars."""
+
+    def state(self) -> dict[str, Any]:
+        """Everything that an exact resume needs."""
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Takes back what `state` returned."""
+
+    def weights(self) -> dict[str, Any]:
+        """Copies of the weights that the stage is trained for."""
+
+    def load_weights(self, weights: dict[str, Any]) -> None:
+        """Takes back what `weights` returned."""
+
+
+def is_finished(folder: Path, stage: str) -> bool:
+    """Whether a stage has been trained to its end in this state folder."""
+    file = _file(folder, stage)
+    return file.exists() and bool(load_state(file)["finished"])
+
+
+def _file(folder: Path, stage: str) -> Path:
+    return folder / f"{stage}.safetensors"
+
+
+def fit(task: Task, folder: Path, processes: Processes, logbook: Logbook) -> None:
+    """Trains a task to its end, from the start or from its saved state.
+
+    The task ends with the weights of its best epoch.
+
+    Args:
+        task: The stage.
+        folder: Where its state is kept.
+        processes: The processes that share the work.
+        logbook: Where scalars go.
+
+    Raises:
+        Interrupted: A signal asked to stop; the state was saved.
+        UserError: The loss is not finite; the last good state is kept.
+    """
+    progress = _Progress(task, folder, processes, logbook)
+    if progress.resume():
+        return
+    with _StopSignals() as stop:
+        for batch in task.batches(progress.step):
+            progress.record(task.step(progress.step, batch))
+            if progress.step % task.steps_per_epoch == 0:
+                progress.end_epoch()
+            if processes.any(stop.asked):
+                progress.interrupt()
+    progress.finish()
+
+
+class _Progress:
+    """Counters, best weights and saving of one `fit`."""
+
+    def __init__(self, task: Task, folder: Path, processes: Processes, logbook: Logbook) -> None:
+        self.task, self.folder, self.processes, self.logbook = task, folder, processes, logbook
+        self.step = 0
+        self.best, self.best_epoch, self.best_weights = float("-inf"), 0, None
+        self.first_bad = torch.tensor(-1, device=processes.device)
+        self.sums: dict[str, Tensor] = {}
+        self.count = 0
+        self.log_every = max(1, task.steps_per_epoch // 20)
+        self.bar: Any = None
+
+    def resume(self) -> bool:
+        """Loads what was saved; True if the stage is already finished."""
+        file = _file(self.folder, self.task.stage)
+        if file.exists():
+            saved = load_state(file)
+            if saved["finished"]:
+                self.task.load_weights(saved["best_weights"])
+                return True
+            self.task.load(saved["task"])
+            self.step, self.best = saved["step"], saved["best"]
+            self.best_epoch, self.best_weights = saved["best_epoch"], saved["best_weights"]
+        self.logbook.forget_after(self.task.stage, self.step)
+        size = self.task.batch_size
+        self.bar = tqdm(
+            total=self.task.steps * size,
+            initial=self.step * size,
+            desc=self.task.stage,
+            unit="img",
+            disable=not self.processes.is_main,
+            mininterval=0.5,
+        )
+        return False
+
+    @property
+    def epoch(self) -> float:
+        return self.step / self.task.steps_per_epoch
+
+    def record(self, scalars: dict[str, Tensor]) -> None:
+        self.step += 1
+        self.bar.update(self.task.batch_size)
+        loss = scalars["loss"]
+        bad = (self.first_bad < 0) & ~torch.isfinite(loss)
+        self.first_bad = torch.where(bad, self.step, self.first_bad)
+        for key, value in scalars.items():
+            self.sums[key] = self.sums[key] + value if key in self.sums else value.clone()
+        self.count += 1
+        if self.step % self.log_every == 0:
+            self._require_finite()
+            means = self.processes.mean(scalars)
+            images = self.step * self.task.batch_size
+            self.logbook.scalars(self.task.stage, self.step, self.epoch, images, **means)
+            self.bar.set_postfix({key: f"{value:.3f}" for key, value in means.items()})
+
+    def _require_finite(self) -> None:
+        bad = max(self.processes.gather([int(self.first_bad)]))
+        if bad >= 0:
+            self.bar.close()
+            raise UserError(
+                f"{self.task.stage}: the loss was not finite at step {bad}; the state before it is "
+                f"kept in {_file(self.folder, self.task.stage)}; lower the learning rate or use "
+                "run.precision=float32, then run again"
+            )
+
+    def end_epoch(self) -> None:
+        self._require_finite()
+        stage, epoch = self.task.stage, round(self.epoch)
+        means = self.processes.mean({key: total / self.count for key, total in self.sums.items()})
+        self.sums, self.count = {}, 0
+        measured = self.task.validate(self.step, self.logbook)
+        images = self.step * self.task.batch_size
+        self.logbook.scalars(stage, self.step, self.epoch, images, **measured)
+        text = ", ".join(f"{key} {value:.4f}" for key, value in measured.items())
+        self._say(f"{stage} epoch {epoch}: loss {means['loss']:.4f}, {text}")
+        for warning in self.task.warnings(means):
+            self._say(f"warning: {stage} epoch {epoch}: {warning}")
+        if measured["selection"] > self.best:
+            self.best, self.best_epoch = measured["selection"], epoch
+            self.best_weights = self.task.weights()
+        self.save()
+
+    def _say(self, text: str) -> None:
+        if self.processes.is_main:
+            tqdm.write(text)
+
+    def save(self, finished: bool = False) -> None:
+        """Writes the state; a finished stage needs only its best weights."""
+        if self.processes.is_main:
+            state = {
+                "finished": finished,
+                "step": self.step,
+                "best": self.best,
+                "best_epoch": self.best_epoch,
+                "best_weights": self.best_weights,
+                "task": None if finished else self.task.state(),
+            }
+            save_state(_file(self.folder, self.task.stage), state)
+        self.processes.wait()
+
+    def interrupt(self) -> None:
+        self._require_finite()
+        self.save()
+        self.bar.close()
+        raise Interrupted(
+            f"{self.task.stage} was saved at step {self.step} of {self.task.steps}; "
+            "run the same command again to go on"
+        )
+
+    def finish(self) -> None:
+        self.bar.close()
+        if self.best_weights is not None:
+            self.task.load_weights(self.best_weights)
+        self.save(finished=True)
+
+
+class _StopSignals:
+    """Turns SIGINT and SIGTERM into a flag that the loop reads between steps."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def _ask(self, *_: object) -> None:
+        self.asked = True
+
+    def __enter__(self) -> _StopSignals:
+        self._previous = {}
+        for number in (signal.SIGINT, signal.SIGTERM):
+            try:
+                self._previous[number] = signal.signal(number, self._ask)
+            except ValueError:  # not in the main thread: the caller handles signals
+                return self
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)

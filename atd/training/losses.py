@@ -1,0 +1,121 @@
+"""The loss functions of robust pre-training and of ATD."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+__all__ = ["discriminator_loss", "generator_loss", "hat_loss", "kl_per_sample", "trades_loss"]
+
+
+def kl_per_sample(logits: Tensor, adversarial_logits: Tensor) -> Tensor:
+    """KL(softmax(logits) || softmax(adversarial_logits)) of each sample.
+
+    Args:
+        logits: Class logits (N, K) of the clean images.
+        adversarial_logits: Class logits (N, K) of the perturbed images.
+
+    Returns:
+        (N,), non-negative, in nats.
+    """
+    log_p = F.log_softmax(logits.float(), 1)
+    log_q = F.log_softmax(adversarial_logits.float(), 1)
+    return (log_p.exp() * (log_p - log_q)).sum(1)
+
+
+def trades_loss(
+    logits: Tensor, adversarial_logits: Tensor, labels: Tensor, beta: float, smoothing: float = 0.0
+) -> Tensor:
+    """CE(clean) + beta * KL(clean || adversarial) (TRADES, Zhang et al. 2019, eq. 5).
+
+    Args:
+        logits: Class logits (N, K) of the clean images.
+        adversarial_logits: Class logits (N, K) of the attacked images.
+        labels: Classes (N,).
+        beta: Weight of the robustness term.
+        smoothing: Label smoothing of the clean term.
+
+    Returns:
+        The mean loss.
+    """
+    clean = F.cross_entropy(logits.float(), labels, label_smoothing=smoothing)
+    return clean + beta * kl_per_sample(logits, adversarial_logits).mean()
+
+
+def hat_loss(
+    logits: Tensor,
+    adversarial_logits: Tensor,
+    helper_logits: Tensor,
+    labels: Tensor,
+    helper_labels: Tensor,
+    beta: float,
+    gamma: float,
+    smoothing: float = 0.0,
+) -> Tensor:
+    """CE(clean) + beta * KL + gamma * CE(f(x + h delta), helper label) (HAT, eq. 6).
+
+    The helper term keeps the margin along the adversarial direction from growing further than
+    the helper, a network trained on clean images, finds justified.
+
+    Args:
+        logits: Class logits (N, K) at x.
+        adversarial_logits: Class logits (N, K) at x + delta.
+        helper_logits: Class logits (N, K) of the trained network at x + h * delta.
+        labels: Classes (N,).
+        helper_labels: Classes (N,) that the helper gives to x + delta.
+        beta: Weight of the robustness term.
+        gamma: Weight of the helper term.
+        smoothing: Label smoothing of the clean term.
+
+    Returns:
+        The mean loss.
+    """
+    trades = trades_loss(logits, adversarial_logits, labels, beta, smoothing)
+    return trades + gamma * F.cross_entropy(helper_logits.float(), helper_labels)
+
+
+def discriminator_loss(
+    id_logits: Tensor, outlier_logits: Tensor, generated_logits: Tensor | None, alpha: float
+) -> Tensor:
+    """The discriminator's side of ATD (eq. 9), to be minimised.
+
+    With D = sigmoid(-logit) the paper's three terms -log D(in), -alpha * log(1 - D(out)) and
+    -(1 - alpha) * log(1 - D(G(z))) are soft-plus functions of the raw OOD logits.
+
+    Args:
+        id_logits: Raw OOD logits (N,) of attacked ID images.
+        outlier_logits: (M,) of attacked outliers.
+        generated_logits: (L,) of generated features; None trains without a generator, and the
+            outliers then carry the full weight.
+        alpha: Weight of the outliers against the generated features.
+
+    Returns:
+        The loss; 2 ln 2 for a discriminator that gives every sample logit 0.
+    """
+    loss = F.softplus(id_logits).mean()
+    if generated_logits is None:
+        return loss + F.softplus(-outlier_logits).mean()
+    real = F.softplus(-outlier_logits).mean()
+    return loss + alpha * real + (1 - alpha) * F.softplus(-generated_logits).mean()
+
+
+def generator_loss(generated_logits: Tensor, objective: str, target: float) -> Tensor:
+    """The generator's side of ATD, to be minimised.
+
+    `deceive` is eq. 9 in its non-saturating form: -log D(G(z)). `boundary` keeps D(G(z)) at a
+    target: a generator that only deceives ends on the ID features themselves, and the
+    discriminator that has to reject it there unlearns them.
+
+    Args:
+        generated_logits: Raw OOD logits (N,) of generated features.
+        objective: `deceive` or `boundary`.
+        target: The D(G(z)) that `boundary` aims at, in (0, 1).
+
+    Returns:
+        The mean loss.
+    """
+    if objective == "deceive":
+        return F.softplus(generated_logits).mean()
+    probability = torch.full_like(generated_logits, 1.0 - target)
+    return F.binary_cross_entropy_with_logits(generated_logits, probability)

@@ -1,0 +1,252 @@
+"""Pre-training of the backbone: standard, Madry's adversarial training, TRADES and HAT."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from atd.attacks import default_step_size, frozen, pgd
+from atd.config import PretrainConfig
+from atd.data.images import ImageSet, batches
+from atd.data.sampler import generator_for
+from atd.training.logbook import Logbook
+from atd.training.losses import hat_loss, kl_per_sample, trades_loss
+from atd.training.processes import Processes
+from atd.training.schedule import one_cycle, set_learning_rate, update_average
+from atd.training.stream import Stream
+
+__all__ = ["RobustPretraining"]
+
+_CLEAN_IMAGES = 2048
+_ATTACKED_IMAGES = 512
+_VALIDATION_STEPS = 20
+
+
+class RobustPretraining:
+    """Trains a classifier to be right on attacked images; a `Task` of the training loop.
+
+    HAT (Rade & Moosavi-Dezfooli, ICLR 2022): PGD on KL in evaluation mode, then
+    CE(clean) + beta * KL(clean || attacked) + gamma * CE(f(x + h * delta), helper label).
+
+    Images without labels are turned by 0, 90, 180 or 270 degrees and the network learns to tell
+    which (Gidaris et al. 2018), so that a flat folder can be used.
+
+    Args:
+        model: The classifier, on the device.
+        helper: The standard-trained network that HAT asks for labels.
+        stream: Training images.
+        validation: Held-out images on which the best epoch is chosen.
+        config: Options; `objective` is given apart since the helper is trained by this task too.
+        objective: `standard`, `adversarial`, `trades` or `hat`.
+        epochs: Passes over the training images.
+        stage: Name of the stage.
+        processes: The processes that share the work.
+        seed: The run's seed.
+        bfloat16: Run the network's passes under bfloat16 autocast.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        helper: nn.Module | None,
+        stream: Stream,
+        validation: ImageSet,
+        config: PretrainConfig,
+        *,
+        objective: str,
+        epochs: int,
+        stage: str,
+        processes: Processes,
+        seed: int,
+        bfloat16: bool,
+    ) -> None:
+        self.model, self.helper, self.stream = model, helper, stream
+        self.validation = validation.take(_CLEAN_IMAGES, seed)
+        self.config, self.objective, self.stage = config, objective, stage
+        self.processes, self.seed, self.bfloat16 = processes, seed, bfloat16
+        self.batch_size = stream.batch_size
+        self.steps_per_epoch = stream.steps_per_epoch
+        self.steps = epochs * self.steps_per_epoch
+        self.rotate = not stream.images.classes
+        self.average = copy.deepcopy(model) if config.ema else None
+        self.optimizer = torch.optim.SGD(
+            model.parameters(),
+            lr=config.lr,
+            momentum=config.momentum,
+            weight_decay=config.weight_decay,
+            nesterov=config.momentum > 0,
+        )
+
+    def batches(self, start: int) -> Iterator[Any]:
+        """See `Task`."""
+        return self.stream.batches(start, self.steps, self.processes)
+
+    def _draws(self, purpose: str, step: int, shape: tuple[int, ...], kind: str) -> Tensor:
+        """This process's share of draws for the whole batch, equal for any process count."""
+        generator = generator_for(self.stage, purpose, self.seed, step)
+        shape = (self.batch_size, *shape)
+        if kind == "turns":
+            draws = torch.randint(4, shape, generator=generator)
+        else:
+            draws = torch.randn(shape, generator=generator)
+        return draws[self.stream.share].to(self.processes.device)
+
+    def _logits(self, model: nn.Module, images: Tensor) -> Tensor:
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.bfloat16):
+            logits: Tensor = model(images)
+        return logits.float()
+
+    def step(self, step: int, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+        """See `Task`."""
+        images, labels = batch
+        if self.rotate:
+            labels = self._draws("turns", step, (), "turns")
+            images = _turn(images, labels)
+        rate = one_cycle(step, self.steps, self.config.lr, self.config.warmup)
+        set_learning_rate(self.optimizer, rate)
+        self.model.train()
+        loss, logits = self._loss(step, images, labels)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.processes.average_gradients(self.model.parameters())
+        self.optimizer.step()
+        if self.average is not None:
+            update_average(self.average, self.model, self.config.ema, step)
+        accuracy = (logits.argmax(1) == labels).float().mean()
+        return {"loss": loss.detach(), "accuracy": accuracy}
+
+    def _loss(self, step: int, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """The objective's loss, and the class logits of what it was trained on."""
+        config = self.config
+        smoothing = config.label_smoothing
+        if self.objective == "standard":
+            logits = self._logits(self.model, images)
+            return F.cross_entropy(logits, labels, label_smoothing=smoothing), logits
+        attacked = self._attack(step, images, labels)
+        adversarial = self._logits(self.model, attacked)
+        if self.objective == "adversarial":
+            return F.cross_entropy(adversarial, labels, label_smoothing=smoothing), adversarial
+        logits = self._logits(self.model, images)
+        if self.objective == "trades":
+            return trades_loss(logits, adversarial, labels, config.beta, smoothing), logits
+        assert self.helper is not None
+        with torch.no_grad():
+            helper_labels = self._logits(self.helper.eval(), attacked).argmax(1)
+        # Beyond the attack, and on purpose not clipped to [0, 1]: the published recipe.
+        beyond = images + config.helper_reach * (attacked - images)
+        reached = self._logits(self.model, beyond)
+        loss = hat_loss(
+            logits,
+            adversarial,
+            reached,
+            labels,
+            helper_labels,
+            config.beta,
+            config.gamma,
+            smoothing,
+        )
+        return loss, logits
+
+    def _attack(self, step: int, images: Tensor, labels: Tensor) -> Tensor:
+        """PGD in evaluation mode: on KL to the clean output, or on the loss for `adversarial`."""
+        config = self.config
+        draws = self._draws("attack", step, tuple(images.shape[1:]), "normal")
+        with frozen(self.model):
+            if self.objective == "adversarial":
+                noise = draws.clamp(-1, 1)
+
+                def objective(x: Tensor) -> Tensor:
+                    return F.cross_entropy(self._logits(self.model, x), labels, reduction="none")
+            else:
+                # KL has no gradient at the image itself; the published start is 1e-3 N(0, 1).
+                noise = 1e-3 * draws / max(config.epsilon, 1e-12)
+                with torch.no_grad():
+                    clean = self._logits(self.model, images)
+
+                def objective(x: Tensor) -> Tensor:
+                    return kl_per_sample(clean, self._logits(self.model, x))
+
+            size = config.step_size or default_step_size(config.epsilon, config.steps)
+            return pgd(
+                objective,
+                images,
+                epsilon=config.epsilon,
+                steps=config.steps,
+                step_size=size,
+                noise=noise,
+                keep="last",
+            ).images
+
+    def validate(self, step: int, logbook: Logbook) -> dict[str, float]:
+        """Clean and PGD-20 accuracy on held-out images (see `Task`)."""
+        model = self.average if self.average is not None else self.model
+        clean = self._accuracy(model, self.validation, attacked=False)
+        if self.objective == "standard":
+            return {"val_accuracy": clean, "selection": clean}
+        subset = self.validation.take(_ATTACKED_IMAGES, self.seed)
+        robust = self._accuracy(model, subset, attacked=True)
+        return {"val_accuracy": clean, "val_pgd20_accuracy": robust, "selection": robust}
+
+    def _accuracy(self, model: nn.Module, images: ImageSet, *, attacked: bool) -> float:
+        mine = torch.arange(self.processes.rank, len(images), self.processes.count)
+        correct: list[bool] = []
+        with frozen(model):
+            for pixels, labels, indices in batches(images, mine.split(256)):
+                x = pixels.to(self.processes.device).float() / 255
+                y = labels.to(self.processes.device)
+                if self.rotate:
+                    y = indices.to(self.processes.device) % 4
+                    x = _turn(x, y)
+                if attacked:
+                    x = self._worst(model, x, y)
+                with torch.no_grad():
+                    correct += (model(x).argmax(1) == y).tolist()
+        everyone = self.processes.gather(correct)
+        return sum(everyone) / len(everyone)
+
+    def _worst(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        def objective(x: Tensor) -> Tensor:
+            return F.cross_entropy(model(x), labels, reduction="none")
+
+        epsilon = self.config.epsilon
+        return pgd(objective, images, epsilon=epsilon, steps=_VALIDATION_STEPS).images
+
+    def warnings(self, means: dict[str, float]) -> list[str]:
+        """See `Task`."""
+        return []
+
+    def state(self) -> dict[str, Any]:
+        """See `Task`."""
+        average = self.average.state_dict() if self.average is not None else None
+        return {
+            "model": self.model.state_dict(),
+            "average": average,
+            "optimizer": self.optimizer.state_dict(),
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """See `Task`."""
+        self.model.load_state_dict(state["model"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+
+    def weights(self) -> dict[str, Any]:
+        """See `Task`."""
+        model = self.average if self.average is not None else self.model
+        return {key: value.detach().clone() for key, value in model.state_dict().items()}
+
+    def load_weights(self, weights: dict[str, Any]) -> None:
+        """See `Task`."""
+        self.model.load_state_dict(weights)
+
+
+def _turn(images: Tensor, quarters: Tensor) -> Tensor:
+    """Turns each image (N, C, S, S) by its own number (N,) of quarter turns."""
+    turned = torch.stack([images.rot90(k, (2, 3)) for k in range(4)], dim=1)
+    return turned[torch.arange(len(images), device=images.device), quarters]

@@ -1,0 +1,67 @@
+"""The one-cycle learning rate as a pure function of the step, and averaged weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+__all__ = ["one_cycle", "set_learning_rate", "update_average"]
+
+
+def one_cycle(step: int, total: int, peak: float, warmup: float) -> float:
+    """The learning rate of a step (one-cycle with cosine halves, Smith & Topin 2018).
+
+    Rises from peak / 25 in the first `warmup` share of the steps, then falls to
+    peak / 250,000: the values of `torch.optim.lr_scheduler.OneCycleLR`, without its state.
+
+    Args:
+        step: Step, counted from 0.
+        total: Steps in all.
+        peak: Highest learning rate.
+        warmup: Share of the steps in which it rises, in (0, 1).
+
+    Returns:
+        The learning rate.
+    """
+    turn, end = warmup * total - 1, total - 1
+    first, last = peak / 25, peak / 25 / 1e4
+    if step <= turn:
+        return _cosine(first, peak, step / turn if turn > 0 else 1.0)
+    return _cosine(peak, last, (step - turn) / (end - turn))
+
+
+def _cosine(start: float, end: float, share: float) -> float:
+    return end + (start - end) / 2 * (1 + math.cos(math.pi * share))
+
+
+def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
+    """Sets the learning rate of every parameter group."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+@torch.no_grad()
+def update_average(average: nn.Module, model: nn.Module, decay: float, step: int) -> None:
+    """Moves averaged weights towards the model's; buffers are copied.
+
+    The decay warms up as min(decay, (1 + step) / (10 + step)), so that the average forgets the
+    initial weights (Gowal et al. 2020, as used by HAT).
+
+    Args:
+        average: A copy of the model, changed in place.
+        model: The trained model.
+        decay: Final decay, below 1.
+        step: Step, counted from 0.
+    """
+    weight = 1 - min(decay, (1 + step) / (10 + step))
+    torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), weight)
+    _copy(average.buffers(), model.buffers())
+
+
+def _copy(targets: Iterable[torch.Tensor], sources: Iterable[torch.Tensor]) -> None:
+    for target, source in zip(targets, sources, strict=True):
+        target.copy_(source)

@@ -1,0 +1,75 @@
+"""Batches of an image set by step number: the same images however many processes there are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from atd.data.augment import augment, draw
+from atd.data.images import ImageSet, batches
+from atd.data.sampler import generator_for, positions_to_indices
+from atd.training.processes import Processes
+
+__all__ = ["Stream"]
+
+
+@dataclass(frozen=True)
+class Stream:
+    """An endless, seekable sequence of augmented batches.
+
+    Args:
+        images: The image set.
+        batch_size: Images per step over all processes.
+        share: This process's part of each batch.
+        seed: The run's seed.
+        purpose: Tells this stream's randomness from that of others.
+        augment: `none`, `crop` or `crop-flip`.
+        workers: Loader processes, for sets that stream from disk.
+    """
+
+    images: ImageSet
+    batch_size: int
+    share: slice
+    seed: int
+    purpose: str
+    augment: Literal["none", "crop", "crop-flip"]
+    workers: int = 0
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps in which about every image is seen once, at least 1."""
+        return max(1, len(self.images) // self.batch_size)
+
+    def batches(
+        self, start: int, stop: int, processes: Processes
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """This process's share of the batches of steps start to stop.
+
+        Args:
+            start: First step, counted from 0.
+            stop: One past the last step.
+            processes: Where the batches go.
+
+        Yields:
+            Images (n, C, H, W) float32 in [0, 1] and labels (n,), on the device.
+        """
+        size, batch = len(self.images), self.batch_size
+        order = (
+            positions_to_indices(size, self.seed, step * batch, batch)[self.share]
+            for step in range(start, stop)
+        )
+        loaded = batches(self.images, order, self.workers)
+        for step, (images, labels, _) in enumerate(loaded, start):
+            pixels = images.to(processes.device, non_blocking=True)
+            # Drawn for the whole batch, so that each image's draw ignores the process count.
+            drawn = draw(self.batch_size, generator_for("augment", self.purpose, self.seed, step))
+            pixels = augment(pixels, self.augment, drawn[self.share])
+            yield _channels_last(pixels.float() / 255), labels.to(processes.device)
+
+
+def _channels_last(images: Tensor) -> Tensor:
+    return images.contiguous(memory_format=torch.channels_last)
