@@ -210,6 +210,8 @@ class AtdConfig:
     generator_objective: Literal["deceive", "boundary"] = "deceive"
     """`deceive`: eq. 9, non-saturating. `boundary`: stay where D(G(z)) = generator_target."""
     generator_target: float = 0.25
+    generator_diversity: float = 0.0
+    """Weight of a term that keeps generated samples apart from one another."""
     latent_dim: int = 100
     normalisation: Literal["batch", "layer", "none"] = "layer"
     """Normalisation inside the feature discriminator."""
@@ -222,6 +224,8 @@ class AtdConfig:
         _require(0.0 <= self.alpha <= 1.0, "atd.alpha", self.alpha, "from 0 to 1")
         target = self.generator_target
         _require(0.0 < target < 1.0, "atd.generator_target", target, "between 0 and 1")
+        diversity = self.generator_diversity
+        _require(diversity >= 0, "atd.generator_diversity", diversity, "0 or more")
         for key, low in (("epochs", 1), ("batch_size", 2), ("latent_dim", 1)):
             _require(getattr(self, key) >= low, f"atd.{key}", getattr(self, key), f">= {low}")
         for key in ("lr_discriminator", "lr_generator", "finetune_lr"):
@@ -293,6 +297,7 @@ _PAPER_RECIPE: dict[str, Any] = {
     "atd": {
         "generator": "trained",
         "generator_objective": "deceive",
+        "generator_diversity": 0.0,
         "normalisation": "batch",
         "finetune": False,
         "alpha": 0.5,

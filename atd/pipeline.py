@@ -45,10 +45,13 @@ class Run:
     Args:
         config: All options.
         processes: The processes that share the work.
+        splits: The image sets, if they are already at hand.
     """
 
-    def __init__(self, config: Config, processes: Processes) -> None:
-        self.config, self.processes = config, processes
+    def __init__(
+        self, config: Config, processes: Processes, splits: DataSplits | None = None
+    ) -> None:
+        self.config, self.processes, self.splits = config, processes, splits
         self.folder = RunFolder(config.run.folder)
         self.seed = config.run.seed
         self.bfloat16 = config.run.precision == "bfloat16"
@@ -68,7 +71,7 @@ class Run:
         if self.processes.is_main:
             self.folder.claim(self.config)
         self.processes.wait()
-        splits = load_splits(self.config)
+        splits = self.splits or load_splits(self.config)
         self._say(describe(splits))
         logbook = Logbook(self.folder.path if self.processes.is_main else None)
         try:

@@ -124,7 +124,7 @@ def test_keys_change_only_on_purpose() -> None:
         "data": 16,
         "backbone": 7,
         "pretrain": 16,
-        "atd": 18,
+        "atd": 19,
         "evaluate": 7,
         "loader": 2,
     }

@@ -46,6 +46,10 @@ class Mahalanobis(nn.Module):
         self.register_buffer("background_mean", torch.zeros(size))
         self.register_buffer("background_whitening", torch.eye(size))
 
+    def extra_repr(self) -> str:
+        """What `repr` shows, and with it what a fingerprint of the module covers."""
+        return f"relative={self.relative}"
+
     def logits(self, images: Tensor) -> Tensor:
         """Scores (N,) of float images (N, C, H, W) in [0, 1]; larger = more OOD."""
         embedded: Tensor = self.backbone.embed(images)  # type: ignore[operator]

@@ -70,25 +70,28 @@ def bundled_set(name: str, split: Literal["train", "test", "all"], data: DataCon
     source = BUNDLED[name]
     rng = np.random.default_rng(list(name.encode()))
     pictures = source.pictures(data.image_size, rng)
-    pixels = torch.stack([decode(picture, data.channels, data.image_size) for picture in pictures])
+    adapt = (lambda image: image) if source.digits else _stretched
+    pixels = torch.stack(
+        [adapt(decode(picture, data.channels, data.image_size)) for picture in pictures]
+    )
     names = [f"bundled:{name} #{index}" for index in range(len(pixels))]
     if not source.digits:
-        return ImageSet.of(name, HeldPixels(_stretched(pixels), names))
+        return ImageSet.of(name, HeldPixels(pixels, names))
     labels = torch.from_numpy(_digit_labels(source.digits)) - source.digits.start
     classes = [str(digit) for digit in source.digits]
     whole = ImageSet.of(name, HeldPixels(pixels, names), labels, classes)
     if split == "all" or not source.has_test_split:
         return whole
-    test, train = pick(labels, round(_TEST_SHARE * len(labels)), 0, f"bundled:{name}")
+    # Negatives are split as the digits are: those of training digits stay training material.
+    key = f"bundled:{name.removesuffix('-inverted')}"
+    test, train = pick(labels, round(_TEST_SHARE * len(labels)), 0, key)
     return whole.subset(test if split == "test" else train)
 
 
 def _stretched(pixels: Tensor) -> Tensor:
-    """Scales each image so that it spans 0 to 255, all channels alike."""
-    values = pixels.float().flatten(1)
-    low, high = values.min(1, keepdim=True).values, values.max(1, keepdim=True).values
-    values = (values - low) * (255 / (high - low).clamp(min=1))
-    return values.round().to(torch.uint8).view_as(pixels)
+    """Scales an image so that it spans 0 to 255, all channels alike."""
+    low, high = (float(limit) for limit in torch.aminmax(pixels))
+    return ((pixels - low) * (255 / max(high - low, 1))).round().to(torch.uint8)
 
 
 def _digit_labels(digits: range) -> NDArray[np.int64]:

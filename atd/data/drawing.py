@@ -111,7 +111,7 @@ def shapes(size: int, count: int, rng: np.random.Generator) -> list[Image.Image]
 
 
 def _shape_image(size: int, grey: bool, rng: np.random.Generator) -> Image.Image:
-    scale = 4  # drawn larger and resized: antialiased edges
+    scale = 4 if size <= 64 else 2  # drawn larger and resized: antialiased edges
     canvas = Image.new("RGB", (size * scale, size * scale), _colour(grey, rng, dark=True))
     draw = ImageDraw.Draw(canvas)
     for _ in range(int(rng.integers(1, 4))):

@@ -190,7 +190,7 @@ def _unknown(source: str) -> UserError:
     known = [*TORCHVISION, *(f"bundled:{name}" for name in BUNDLED)]
     if Path(source).exists():
         return UserError(f"{source}: a folder is written folder:{source}")
-    nearest = difflib.get_close_matches(source, known, n=1, cutoff=0.5)
+    nearest = difflib.get_close_matches(source.lower(), known, n=1, cutoff=0.5)
     hint = f"did you mean {nearest[0]}?" if nearest else "sources are " + ", ".join(known)
     return UserError(f"{source}: unknown source; {hint} (your own images: folder:PATH)")
 

@@ -213,6 +213,11 @@ class _Worst:
         if values.shape != (count,):
             shape = tuple(values.shape)
             raise UserError(f"{self.images.name}: logits has shape {shape}, it must be ({count},)")
+        if not values.requires_grad:
+            raise UserError(
+                f"{self.images.name}: the detector's logits are not differentiable, so it cannot "
+                "be attacked; compute them from the images without detach or no_grad"
+            )
         if not values.isfinite().all():
             bad = int((~values.isfinite()).sum())
             raise UserError(

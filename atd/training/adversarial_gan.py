@@ -16,7 +16,7 @@ from atd.data.sampler import generator_for
 from atd.models.detector import Detector
 from atd.training.generator_health import generator_warnings
 from atd.training.logbook import Logbook
-from atd.training.losses import discriminator_loss, generator_loss
+from atd.training.losses import crowding, discriminator_loss, generator_loss
 from atd.training.processes import Processes
 from atd.training.stream import Stream
 
@@ -202,10 +202,12 @@ class AdversarialGan:
         assert self.generator is not None
         assert self.generator_optimizer is not None
         with frozen(self.detector):
-            logits = self.detector.discriminator(self.generator(self._latent("latent-g", step)))
-            loss = generator_loss(
-                logits, self.config.generator_objective, self.config.generator_target
-            )
+            generated = self.generator(self._latent("latent-g", step))
+            logits = self.detector.discriminator(generated)
+            config = self.config
+            loss = generator_loss(logits, config.generator_objective, config.generator_target)
+            if config.generator_diversity:
+                loss = loss + config.generator_diversity * crowding(generated)
             self.generator_optimizer.zero_grad(set_to_none=True)
             loss.backward()
         parameters = list(self.generator.parameters())

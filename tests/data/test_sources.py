@@ -148,7 +148,9 @@ def test_jigsaw_permutes_tiles(size, count):
 
     def tiles(image):
         cut = image[:, :used, :used].unfold(1, tile, tile).unfold(2, tile, tile)
-        return [bytes(cut[:, row, column].flatten().tolist()) for row in range(4) for column in range(4)]
+        return [
+            bytes(cut[:, row, column].flatten().tolist()) for row in range(4) for column in range(4)
+        ]
 
     for before, after in zip(tensor, result, strict=True):
         assert sorted(tiles(before)) == sorted(tiles(after))
@@ -172,7 +174,10 @@ def write_mnist(folder, counts):
 def test_torchvision_sets_on_disk(tmp_path):
     write_mnist(tmp_path, {"train": 7, "t10k": 4})
     data = DataConfig(image_size=16, channels=3, root=str(tmp_path))
-    sizes = {split: len(open_source("mnist", split=split, data=data)) for split in ("train", "test", "all")}
+    sizes = {
+        split: len(open_source("mnist", split=split, data=data))
+        for split in ("train", "test", "all")
+    }
     assert sizes == {"train": 7, "test": 4, "all": 11}
     images = load_source("mnist", split="train", data=data, loader=LOADER)
     assert images.fetch([0]).shape == (1, 3, 16, 16)

@@ -121,10 +121,18 @@ class Broken(nn.Module):
 
     def logits(self, images: Tensor) -> Tensor:
         values = images.flatten(1).mean(1)
-        return values / 0.0 * 0.0 if self.shape == "nan" else values.unsqueeze(1)
+        match self.shape:
+            case "nan":
+                return values / 0.0 * 0.0
+            case "column":
+                return values.unsqueeze(1)
+            case _:
+                return values.detach()
 
 
-@pytest.mark.parametrize(("fault", "message"), [("nan", "NaN"), ("column", "shape")])
+@pytest.mark.parametrize(
+    ("fault", "message"), [("nan", "NaN"), ("column", "shape"), ("detached", "not differentiable")]
+)
 def test_unusable_scores_name_the_set(images, fault, message) -> None:
     with pytest.raises(UserError, match=f"food101: .*{message}"):
         score(Broken(fault), images("food101", 0, 256, 4))

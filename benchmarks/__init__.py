@@ -1,0 +1,1 @@
+"""Experiments and measurements that anyone can run again: `python -m benchmarks.NAME`."""

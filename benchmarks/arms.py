@@ -1,0 +1,150 @@
+"""Controlled experiments on ATD's parts: one option changed at a time, several seeds.
+
+    python -m benchmarks.arms --config configs/digits.yaml --output docs/arms_digits.md
+
+The backbone is pre-trained once per seed (or once for all with --one-backbone) and shared by all
+arms, so that arms differ in nothing but the option named. Finished runs are kept in the JSON file
+beside the table; the same command goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+from atd.config import Config, load
+from atd.data.splits import load_splits
+from atd.errors import run_command
+from atd.evaluation.provenance import provenance
+from atd.evaluation.wording import attack_words
+from atd.pipeline import Run
+from atd.training.processes import Processes
+
+ARMS: dict[str, list[str]] = {
+    "default": [],
+    "no generator": ["atd.generator=none"],
+    "generator frozen": ["atd.generator=frozen"],
+    "generator as in eq. 9": ["atd.generator=trained", "atd.generator_objective=deceive"],
+    "generator at D = 0.5": ["atd.generator_objective=boundary", "atd.generator_target=0.5"],
+    "generator at D = 0.25": ["atd.generator_objective=boundary", "atd.generator_target=0.25"],
+    "generator at D = 0.1": ["atd.generator_objective=boundary", "atd.generator_target=0.1"],
+    "generator at D = 0.25, kept diverse": [
+        "atd.generator_objective=boundary",
+        "atd.generator_target=0.25",
+        "atd.generator_diversity=1",
+    ],
+    "features: last layer": ["backbone.features=last"],
+    "features not standardised": ["backbone.standardise=false"],
+    "backbone fine-tuned": ["atd.finetune=true"],
+    "normalisation: batch": ["atd.normalisation=batch"],
+    "normalisation: none": ["atd.normalisation=none"],
+    "generated features attacked too": ["atd.attack_generated=true"],
+    "one attack step": ["atd.steps=1"],
+    "ten attack steps": ["atd.steps=10"],
+    "not adversarial": ["atd.adversarial=false"],
+    "pixels, no backbone": ["atd.features=pixels"],
+    "recipe=paper": ["recipe=paper"],
+}
+_CONDITIONS = ("clean", "in", "out", "both")
+
+
+def main() -> None:
+    run_command(_main)
+
+
+def _main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--config", required=True)
+    parser.add_argument("--output", type=Path, required=True, help="the Markdown table")
+    parser.add_argument("--work", type=Path, default=Path("checkpoints/arms"))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--arms", nargs="+", default=list(ARMS), metavar="NAME")
+    parser.add_argument("--one-backbone", action="store_true")
+    parser.add_argument("overrides", nargs="*", metavar="key=value")
+    arguments = parser.parse_intermixed_args()
+    runs = arguments.output.with_suffix(".json")
+    done: dict[str, Any] = json.loads(runs.read_text()) if runs.exists() else {}
+    common = ["evaluate.baselines=[]", *arguments.overrides]
+    splits = load_splits(load(arguments.config, common))
+    processes = Processes("cpu")
+    for seed in arguments.seeds:
+        for arm in arguments.arms:
+            if f"{arm}/{seed}" in done:
+                continue
+            folder = arguments.work / f"{arm.replace(' ', '_').replace('/', '_')}-{seed}"
+            overrides = [*common, *ARMS[arm], f"run.seed={seed}", f"run.dir={folder}"]
+            config = load(arguments.config, overrides)
+            shared = arguments.work / f"backbone-{0 if arguments.one_backbone else seed}"
+            _share_backbone(shared, folder)
+            results = Run(config, processes, splits).execute()
+            _share_backbone(folder, shared)
+            done = json.loads(runs.read_text()) if runs.exists() else {}
+            done[f"{arm}/{seed}"] = _summary(results, ARMS[arm])
+            _write(runs, json.dumps(done, indent=1))
+            _write(arguments.output, _page(done, config, arguments.config))
+
+
+def _share_backbone(source: Path, target: Path) -> None:
+    """Copies finished pre-training stages; a run with them starts at ATD."""
+    for stage in ("helper", "pretrain"):
+        file = source / "state" / f"{stage}.safetensors"
+        copy = target / "state" / file.name
+        if file.exists() and not copy.exists():
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(file.read_bytes())
+
+
+def _summary(results: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
+    return {
+        "mean": {key: results["mean"][key]["auroc"] for key in _CONDITIONS},
+        "sets": {name: item["both"]["auroc"] for name, item in results["datasets"].items()},
+        "attack": results["attack"],
+        "verdict": results["verdict"],
+        "overrides": overrides,
+        "seconds": results["provenance"]["seconds"],
+    }
+
+
+def _page(done: dict[str, Any], config: Config, origin: str) -> str:
+    rows = []
+    for arm in ARMS:
+        runs = [run for key, run in done.items() if key.rsplit("/", 1)[0] == arm]
+        if not runs:
+            continue
+        cells = []
+        for condition in _CONDITIONS:
+            values = [run["mean"][condition] for run in runs]
+            spread = statistics.stdev(values) if len(values) > 1 else 0.0
+            cells.append(f"{statistics.mean(values):.3f} ± {spread:.3f}")
+        options = " ".join(ARMS[arm]) or "(the config)"
+        rows.append(f"| {arm} | `{options}` | {len(runs)} | {' | '.join(cells)} |")
+    attack = attack_words(next(iter(done.values()))["attack"])
+    origin_data = provenance(config, seed=0, seconds=0.0)
+    facts = f"commit {origin_data['commit']}, {origin_data['hardware']}, {origin_data['date']}"
+    return f"""# Arms: {Path(origin).stem}
+
+Mean AUROC over the far OOD test sets ± standard deviation over seeds, clean and with ID images,
+OOD images or both attacked ({attack}). Every arm differs from the config in the named options
+only, and the arms of a seed share one backbone.
+
+| arm | options | seeds | {" | ".join(_CONDITIONS)} |
+|---|---|---|---|---|---|---|
+{chr(10).join(rows)}
+
+Made by `python -m benchmarks.arms --config {origin}`; every run is in the JSON file of the same
+name. {facts}.
+"""
+
+
+def _write(file: Path, text: str) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_name(file.name + ".tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(file)
+
+
+if __name__ == "__main__":
+    main()
