@@ -15,7 +15,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from atd.errors import UserError
 
@@ -34,6 +34,8 @@ __all__ = [
     "restore",
     "to_yaml",
 ]
+
+_FRACTION = r"(\d+(?:\.\d+)?)/(0*[1-9]\d*(?:\.\d+)?)"
 
 
 def _require(condition: bool, key: str, value: object, rule: str) -> None:
@@ -376,26 +378,32 @@ def _load(origin: str, text: str, overrides: Sequence[str]) -> Config:
     for override in overrides:
         if "=" not in override or override.startswith("-"):
             raise UserError(f"{override}: an override is written key=value, e.g. atd.epochs=5")
-    schema = OmegaConf.structured(Config)
-    where = origin
+    merged = OmegaConf.structured(Config)
     try:
-        from_file = OmegaConf.create(text or "{}")
-        from_line = OmegaConf.from_dotlist(list(overrides))
-        merged = schema
-        for where, layer in _layers(origin, from_file, from_line):
+        from_file = OmegaConf.to_container(OmegaConf.create(text or "{}"))
+        from_line = OmegaConf.to_container(OmegaConf.from_dotlist(list(overrides)))
+    except (yaml.YAMLError, OmegaConfBaseException) as error:
+        raise UserError(f"{origin}: not valid YAML: {error}") from None
+    if not isinstance(from_file, dict) or not isinstance(from_line, dict):
+        raise UserError(f"{origin}: must hold groups of options, e.g. `atd: {{epochs: 5}}`")
+    for where, layer in _layers(origin, from_file, from_line):
+        try:
             merged = OmegaConf.merge(merged, _fractions(layer))
-        config = OmegaConf.to_object(merged)
-    except yaml.YAMLError as error:
-        raise UserError(f"{where}: not valid YAML: {error}") from None
+        except OmegaConfBaseException as error:
+            raise UserError(f"{where}: {_explain(error)}") from None
+        except ValueError as error:
+            raise UserError(f"{where}: {error}") from None
+    try:
+        return cast(Config, OmegaConf.to_object(merged))
     except OmegaConfBaseException as error:
-        raise UserError(f"{where}: {_explain(error)}") from None
+        raise UserError(f"{origin}: {_explain(error)}") from None
     except ValueError as error:
         raise UserError(f"{origin}: {error}") from None
-    assert isinstance(config, Config)
-    return config
 
 
-def _layers(origin: str, from_file: Any, from_line: Any) -> list[tuple[str, Any]]:
+def _layers(
+    origin: str, from_file: dict[Any, Any], from_line: dict[Any, Any]
+) -> list[tuple[str, dict[Any, Any]]]:
     """The sources of options, weakest first; a recipe stands just below where it was named."""
     layers = [(origin, from_file), ("command line", from_line)]
     if from_line.get("recipe") == "paper":
@@ -405,28 +413,15 @@ def _layers(origin: str, from_file: Any, from_line: Any) -> list[tuple[str, Any]
     return layers
 
 
-def _fractions(layer: Any) -> Any:
+def _fractions(node: Any) -> Any:
     """Turns strings such as `8/255` into floats, wherever they stand."""
-    from omegaconf import OmegaConf
-
-    def convert(node: Any) -> Any:
-        if isinstance(node, dict):
-            return {key: convert(value) for key, value in node.items()}
-        match = (
-            re.fullmatch(r"(\d+(?:\.\d+)?)/(\d+(?:\.\d+)?)", node)
-            if isinstance(node, str)
-            else None
-        )
-        if match and float(match[2]) != 0:
-            return float(match[1]) / float(match[2])
-        if isinstance(node, float) and not math.isfinite(node):
-            raise ValueError(f"{node} is not a finite number")
-        return node
-
-    plain = OmegaConf.to_container(layer) if OmegaConf.is_config(layer) else layer
-    if not isinstance(plain, dict):
-        raise ValueError("the file must hold groups of options, e.g. `atd: {epochs: 5}`")
-    return OmegaConf.create(convert(plain))
+    if isinstance(node, dict):
+        return {key: _fractions(value) for key, value in node.items()}
+    if isinstance(node, float) and not math.isfinite(node):
+        raise ValueError(f"{node} is not a finite number")
+    if isinstance(node, str) and (match := re.fullmatch(_FRACTION, node)):
+        return float(match[1]) / float(match[2])
+    return node
 
 
 def _explain(error: Exception) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from atd.evaluation.protocol import Evaluation, evaluate
 from atd.evaluation.provenance import provenance
 from atd.evaluation.report import write_report
 from atd.evaluation.settings import Settings, settings_from
-from atd.models.backbones import build_backbone
+from atd.models.backbones import Backbone, build_backbone
 from atd.models.detector import Detector, DetectorConfig
 from atd.models.gan import FeatureGenerator, PixelGenerator
 from atd.models.robustbench import load_weights
@@ -68,19 +67,36 @@ class Run:
             UserError: Bad input; what was there before stays intact.
             Interrupted: A signal asked to stop; the state was saved.
         """
+        detector, backbone, splits = self.train()
+        self._save(detector)
+        return self._evaluate(detector, backbone, splits)
+
+    def train(self) -> tuple[Detector, Backbone | None, DataSplits]:
+        """Runs the training stages that are not finished yet.
+
+        Returns:
+            The detector, the pre-trained backbone (fine-tuning leaves it as it was; None for a
+            discriminator of pixels) and the image sets.
+
+        Raises:
+            UserError: As `execute`.
+            Interrupted: As `execute`.
+        """
         if self.processes.is_main:
             self.folder.claim(self.config)
         self.processes.wait()
-        splits = self.splits or load_splits(self.config)
+        if self.splits is None:
+            with self.processes.accelerator.main_process_first():
+                self.splits = load_splits(self.config)
+        splits = self.splits
         self._say(describe(splits))
         logbook = Logbook(self.folder.path if self.processes.is_main else None)
         try:
             backbone = self._backbone(splits, logbook)
-            detector = self._train_detector(copy.deepcopy(backbone), splits, logbook)
+            detector = self._train_detector(backbone, splits, logbook)
         finally:
             logbook.close()
-        self._save(detector)
-        return self._evaluate(detector, backbone, splits)
+        return detector, backbone, splits
 
     def _say(self, text: str) -> None:
         if self.processes.is_main:
@@ -92,7 +108,7 @@ class Run:
         data, workers = self.config.data, self.config.loader.workers
         return Stream(images, size, share, self.seed, purpose, data.augment, workers)
 
-    def _new_backbone(self, splits: DataSplits) -> nn.Module:
+    def _new_backbone(self, splits: DataSplits) -> Backbone:
         mean, std = splits.id_train.channel_statistics()
         backbone = build_backbone(
             self.config.backbone,
@@ -102,9 +118,9 @@ class Run:
             mean=mean.tolist(),
             std=std.tolist(),
         )
-        return backbone.to(self.processes.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+        return backbone.to(self.processes.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def _backbone(self, splits: DataSplits, logbook: Logbook) -> nn.Module | None:
+    def _backbone(self, splits: DataSplits, logbook: Logbook) -> Backbone | None:
         """The robust feature extractor: loaded, or pre-trained here."""
         config = self.config
         if config.atd.features == "pixels":
@@ -119,7 +135,7 @@ class Run:
                 "The ID images have no labels: pre-training learns, robustly, to tell by which of "
                 "four quarter turns an image was rotated."
             )
-        helper = None
+        helper: Backbone | None = None
         if config.pretrain.objective == "hat":
             helper = self._new_backbone(splits)
             epochs = config.pretrain.helper_epochs
@@ -155,7 +171,7 @@ class Run:
         fit(task, self.folder.state, self.processes, logbook)
 
     def _train_detector(
-        self, backbone: nn.Module | None, splits: DataSplits, logbook: Logbook
+        self, backbone: Backbone | None, splits: DataSplits, logbook: Logbook
     ) -> Detector:
         config = self.config
         torch.manual_seed(self.seed + 1)
@@ -235,7 +251,7 @@ class Run:
         self.processes.wait()
 
     def _evaluate(
-        self, detector: Detector, backbone: nn.Module | None, splits: DataSplits
+        self, detector: Detector, backbone: Backbone | None, splits: DataSplits
     ) -> dict[str, Any]:
         settings = settings_from(
             self.config,
@@ -261,7 +277,7 @@ class Run:
 
 def judge(
     detector: Detector,
-    backbone: nn.Module | None,
+    backbone: Backbone | None,
     splits: DataSplits,
     settings: Settings,
     config: Config,

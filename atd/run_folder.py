@@ -66,13 +66,17 @@ class RunFolder:
                 )
             if any(key.startswith("evaluate.") for key in different):
                 self._finished.unlink(missing_ok=True)
-        elif self.path.exists() and any(self.path.iterdir()):
-            raise UserError(f"{self.path}: not empty and not a run folder; choose another run.dir")
+        temporary = self.config.with_name("config.yaml.tmp")
         try:
-            self.state.mkdir(parents=True, exist_ok=True)
-            temporary = self.config.with_name("config.yaml.tmp")
+            self.path.mkdir(parents=True, exist_ok=True)
+            others = set(self.path.iterdir()) - {temporary}
+            if others and not self.config.exists():
+                raise UserError(
+                    f"{self.path}: not empty and not a run folder; choose another run.dir"
+                )
             temporary.write_text(to_yaml(config), encoding="utf-8")
             os.replace(temporary, self.config)
+            self.state.mkdir(exist_ok=True)
         except OSError as error:
             raise UserError(
                 f"{self.path}: the run folder cannot be written ({error.strerror})"

@@ -16,9 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from atd.attacks.frozen import frozen
 from atd.config import BackboneConfig
 from atd.errors import UserError
-from atd.models.backbones import build_backbone
+from atd.models.backbones import Backbone, build_backbone
 from atd.models.gan import FeatureDiscriminator, PixelDiscriminator
 
 __all__ = ["Detector", "DetectorConfig"]
@@ -69,7 +70,7 @@ class Detector(nn.Module):
     def __init__(self, config: DetectorConfig) -> None:
         super().__init__()
         self.config = config
-        self.backbone: nn.Module | None = None
+        self.backbone: Backbone | None = None
         dimension = 1
         if config.backbone is not None:
             options = BackboneConfig(**{**config.backbone, "weights": ""})
@@ -106,7 +107,7 @@ class Detector(nn.Module):
         """
         if self.backbone is None:
             return images
-        features = self.backbone.features(images)  # type: ignore[operator]
+        features = self.backbone.features(images)
         return (features.float() - self.feature_mean) / self.feature_std
 
     def logits(self, images: Tensor) -> Tensor:
@@ -133,11 +134,9 @@ class Detector(nn.Module):
             UserError: The images have another shape, type or range.
         """
         self._check(images)
-        was_training = self.training
-        self.eval()
         device = self.feature_mean.device
-        parts = [self.logits(as_float(part.to(device))) for part in images.split(batch_size)]
-        self.train(was_training)
+        with frozen(self):
+            parts = [self.logits(as_float(part.to(device))) for part in images.split(batch_size)]
         return torch.cat(parts).float().cpu() if parts else torch.zeros(0)
 
     def predict(self, images: Tensor, threshold: float | None = None) -> Tensor:
@@ -184,6 +183,7 @@ class Detector(nn.Module):
         Raises:
             UserError: The folder cannot be written.
         """
+        from safetensors import SafetensorError
         from safetensors.torch import save_file
 
         folder = Path(folder)
@@ -202,7 +202,10 @@ class Detector(nn.Module):
                 os.replace(folder, old)
             os.replace(fresh, folder)
             shutil.rmtree(old, ignore_errors=True)
-        except OSError as error:
+        except (OSError, SafetensorError) as error:
+            shutil.rmtree(fresh, ignore_errors=True)
+            if old.exists() and not folder.exists():
+                os.replace(old, folder)
             raise UserError(f"{folder}: cannot write the detector: {error}") from None
 
     @classmethod
@@ -229,7 +232,7 @@ class Detector(nn.Module):
             detector.load_state_dict(load_file(folder / "model.safetensors"))
         except (OSError, SafetensorError) as error:
             raise UserError(f"{folder / 'model.safetensors'}: cannot be read: {error}") from None
-        except (RuntimeError, ValueError) as error:
+        except (RuntimeError, TypeError, ValueError) as error:
             first = str(error).splitlines()[-1].strip()
             raise UserError(
                 f"{folder / 'model.safetensors'}: does not fit config.json: {first}"

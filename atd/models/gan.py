@@ -88,10 +88,11 @@ class FeatureGenerator(nn.Module):
             bias = normalisation == "none"
             layers += [nn.Linear(before, after, bias=bias), _normalisation(normalisation, after)]
             layers += [nn.ReLU()]
-        self.layers = nn.Sequential(*layers, nn.Linear(256, dimension))
+        last = nn.Linear(256, dimension)
+        self.layers = nn.Sequential(*layers, last)
         self.register_buffer("floor", floor.clone())
         self.apply(_initialise)
-        nn.init.normal_(self.layers[-1].weight, 0.0, 256**-0.5)
+        nn.init.normal_(last.weight, 0.0, 256**-0.5)
 
     def forward(self, noise: Tensor) -> Tensor:
         """Maps noise (N, latent) to features (N, dimension) in the backbone's range."""

@@ -67,7 +67,7 @@ class AdversarialGan:
         self.steps = config.epochs * self.steps_per_epoch
         detector.requires_grad_(False).eval()
         detector.discriminator.requires_grad_(True)
-        groups = [{"params": list(detector.discriminator.parameters())}]
+        groups: list[dict[str, Any]] = [{"params": list(detector.discriminator.parameters())}]
         if config.finetune and detector.backbone is not None:
             detector.backbone.requires_grad_(True)
             groups.append(
@@ -242,8 +242,10 @@ class AdversarialGan:
             logbook.histogram("atd", f"score_{side}_attacked", worst, step)
             logbook.images("atd", f"attacked_{side}", examples, step)
         labels = [0] * len(clean[0]) + [1] * len(clean[1])
-        auroc = float(roc_auc_score(labels, torch.cat(clean).numpy()))
-        robust = float(roc_auc_score(labels, torch.cat(attacked).numpy()))
+        columns = torch.cat(clean), torch.cat(attacked)
+        if not all(column.isfinite().all() for column in columns):
+            return {"selection": float("nan")}
+        auroc, robust = (float(roc_auc_score(labels, column.numpy())) for column in columns)
         selection = robust if self.config.adversarial else auroc
         return {"val_auroc": auroc, "val_auroc_attacked": robust, "selection": selection}
 

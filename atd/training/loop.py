@@ -5,6 +5,7 @@ It knows no formulas; a task brings those.
 
 from __future__ import annotations
 
+import math
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -99,7 +100,8 @@ class _Progress:
     def __init__(self, task: Task, folder: Path, processes: Processes, logbook: Logbook) -> None:
         self.task, self.folder, self.processes, self.logbook = task, folder, processes, logbook
         self.step = 0
-        self.best, self.best_epoch, self.best_weights = float("-inf"), 0, None
+        self.best, self.best_epoch = float("-inf"), 0
+        self.best_weights: dict[str, Any] | None = None
         self.first_bad = torch.tensor(-1, device=processes.device)
         self.sums: dict[str, Tensor] = {}
         self.count = 0
@@ -152,12 +154,15 @@ class _Progress:
     def _require_finite(self) -> None:
         bad = max(self.processes.gather([int(self.first_bad)]))
         if bad >= 0:
-            self.bar.close()
-            raise UserError(
-                f"{self.task.stage}: the loss was not finite at step {bad}; the state before it is "
-                f"kept in {_file(self.folder, self.task.stage)}; lower the learning rate or use "
-                "run.precision=float32, then run again"
-            )
+            self._fail(f"the loss was not finite at step {bad}")
+
+    def _fail(self, what: str) -> None:
+        self.bar.close()
+        raise UserError(
+            f"{self.task.stage}: {what}; the state before it is kept in "
+            f"{_file(self.folder, self.task.stage)}; lower the learning rate or use "
+            "run.precision=float32, then run again"
+        )
 
     def end_epoch(self) -> None:
         self._require_finite()
@@ -165,6 +170,8 @@ class _Progress:
         means = self.processes.mean({key: total / self.count for key, total in self.sums.items()})
         self.sums, self.count = {}, 0
         measured = self.task.validate(self.step, self.logbook)
+        if not math.isfinite(measured["selection"]):
+            self._fail(f"the scores of held-out images were not finite after step {self.step}")
         images = self.step * self.task.batch_size
         self.logbook.scalars(stage, self.step, self.epoch, images, **measured)
         text = ", ".join(f"{key} {value:.4f}" for key, value in measured.items())

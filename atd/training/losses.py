@@ -6,7 +6,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["discriminator_loss", "generator_loss", "crowding", "hat_loss", "kl_per_sample", "trades_loss"]
+__all__ = [
+    "discriminator_loss",
+    "generator_loss",
+    "crowding",
+    "hat_loss",
+    "kl_per_sample",
+    "trades_loss",
+]
 
 
 def kl_per_sample(logits: Tensor, adversarial_logits: Tensor) -> Tensor:

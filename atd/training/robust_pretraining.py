@@ -185,6 +185,7 @@ class RobustPretraining:
     def validate(self, step: int, logbook: Logbook) -> dict[str, float]:
         """Clean and PGD-20 accuracy on held-out images (see `Task`)."""
         model = self.average if self.average is not None else self.model
+        self.processes.average_buffers(model)
         clean = self._accuracy(model, self.validation, attacked=False)
         if self.objective == "standard":
             return {"val_accuracy": clean, "selection": clean}

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -27,7 +27,6 @@ def some_noise(images: Tensor, seed: int = 2) -> Tensor:
     return 2 * torch.rand(images.shape, generator=generator) - 1
 
 
-@settings(deadline=None, max_examples=30)
 @given(
     epsilon=st.floats(0, 1),
     steps=st.integers(1, 6),
@@ -49,7 +48,6 @@ def test_stays_in_the_ball_and_in_range(
     assert attacked.dtype == torch.float32
 
 
-@settings(deadline=None, max_examples=30)
 @given(steps=st.integers(1, 5), seed=st.integers(0, 1000))
 def test_is_never_weaker_than_its_start_nor_than_fewer_steps(steps: int, seed: int) -> None:
     network, images = small_network(seed), some_images(seed=seed)

@@ -1,0 +1,54 @@
+"""Settings that all tests share, and one tiny run that is trained once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from hypothesis import settings
+
+# Deadlines measure the machine, not the code.
+settings.register_profile("atd", deadline=None, max_examples=25)
+settings.load_profile("atd")
+torch.set_num_threads(1)
+
+TINY = """\
+run: {name: tiny, device: cpu}
+data:
+  id: "bundled:digits"
+  outliers: "bundled:capitals"
+  ood_test: ["bundled:lowercase"]
+  image_size: 8
+  channels: 1
+  augment: crop
+  id_limit: 80
+  outlier_limit: 60
+  ood_limit: 20
+backbone: {width: 4, features: last}
+pretrain: {epochs: 1, helper_epochs: 1, batch_size: 32, steps: 2, epsilon: 0.05, ema: 0.9}
+atd: {epochs: 2, batch_size: 16, steps: 2, epsilon: 0.05, latent_dim: 8}
+evaluate: {tier: smoke, limit: 20, baselines: [msp]}
+"""
+
+
+@pytest.fixture(scope="session")
+def tiny_yaml(tmp_path_factory) -> Path:
+    """A config file whose whole run takes a few seconds."""
+    file = tmp_path_factory.mktemp("config") / "tiny.yaml"
+    file.write_text(TINY, encoding="utf-8")
+    return file
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tiny_yaml, tmp_path_factory) -> SimpleNamespace:
+    """A finished tiny run: `folder`, `config`, `results`. Copy the folder to change it."""
+    from atd.config import load
+    from atd.pipeline import Run
+    from atd.training.processes import Processes
+
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    config = load(tiny_yaml, [f"run.dir={folder}"])
+    results = Run(config, Processes("cpu")).execute()
+    return SimpleNamespace(folder=folder, config=config, results=results)

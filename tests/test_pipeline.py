@@ -1,0 +1,192 @@
+"""Whole runs on bundled images: what they leave behind, repeat, and refuse."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from atd.config import load
+from atd.data.splits import load_splits
+from atd.errors import UserError
+from atd.models.detector import Detector
+from atd.pipeline import Run
+from atd.training.adversarial_gan import AdversarialGan
+from atd.training.processes import Processes
+from atd.training.robust_pretraining import RobustPretraining
+
+
+@pytest.fixture
+def start(tiny_yaml, tmp_path):
+    def make(*overrides, folder=None):
+        folder = folder or tmp_path / "run"
+        return Run(load(tiny_yaml, [f"run.dir={folder}", *overrides]), Processes("cpu"))
+
+    return make
+
+
+@pytest.fixture
+def copied(tiny_run, tmp_path):
+    return shutil.copytree(tiny_run.folder, tmp_path / "copied")
+
+
+def same(one, other):
+    one, other = one.state_dict(), other.state_dict()
+    return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+
+
+def no_training(monkeypatch):
+    def never(*_):
+        raise AssertionError
+
+    monkeypatch.setattr(RobustPretraining, "step", never)
+    monkeypatch.setattr(AdversarialGan, "step", never)
+
+
+def test_the_folder_holds_what_the_contract_names(tiny_run):
+    folder = tiny_run.folder
+    assert {entry.name for entry in folder.iterdir()} == {
+        "config.yaml",
+        "stats.jsonl",
+        "tensorboard",
+        "state",
+        "detector",
+        "report",
+    }
+    detector = {entry.name for entry in (folder / "detector").iterdir()}
+    assert detector == {"config.json", "model.safetensors", "README.md"}
+    report = {entry.name for entry in (folder / "report").iterdir()}
+    assert {"results.json", "report.md", "scores.npz"} < report
+    assert any(name.endswith(".png") for name in report)
+    assert any((folder / "tensorboard").iterdir())
+    assert load(folder / "config.yaml") == tiny_run.config
+
+
+def test_results_hold_what_the_contract_names(tiny_run):
+    results = json.loads((tiny_run.folder / "report" / "results.json").read_text())
+    assert results["schema"] == 1
+    assert {"detector", "attack", "id", "mean", "threshold", "checks", "verdict"} < results.keys()
+    conditions = {"clean", "in", "out", "both"}
+    metrics = {"auroc", "fpr95_id", "fpr95_ood", "aupr_in", "aupr_out", "detection_error"}
+    assert results["datasets"].keys() == {"lowercase"}
+    lowercase = results["datasets"]["lowercase"]
+    assert lowercase.keys() == {"images", "role", *conditions}
+    for name in conditions:
+        assert lowercase[name].keys() == {*metrics, "auroc_ci"}
+        assert results["mean"][name].keys() == metrics
+    assert lowercase["both"]["auroc"] <= lowercase["in"]["auroc"] <= lowercase["clean"]["auroc"]
+    assert results["provenance"]["seed"] == 0
+    assert len(results["provenance"]["config_sha256"]) == 64
+    assert results["attack"]["epsilon"] == 0.05
+    assert results["baselines"].keys() == {"msp"}
+
+
+def test_the_saved_detector_is_the_evaluated_one(tiny_run):
+    detector = Detector.from_pretrained(tiny_run.folder / "detector")
+    assert detector.threshold == tiny_run.results["threshold"]["value"]
+    assert detector.config.training == dataclasses.asdict(tiny_run.config)
+    assert len(detector.config.classes) == 10
+    assert "lowercase" in (tiny_run.folder / "detector" / "README.md").read_text()
+
+
+def test_features_of_id_images_are_standardised(tiny_run):
+    detector = Detector.from_pretrained(tiny_run.folder / "detector")
+    images = load_splits(tiny_run.config).id_train
+    features = detector.features(images.fetch(range(len(images))).float() / 255)
+    torch.testing.assert_close(features.mean(0), torch.zeros(features.shape[1]), atol=1e-4, rtol=0)
+    # A feature that hardly varies stays small instead of being blown up.
+    assert features.std(0).max() == pytest.approx(1, abs=1e-4)
+
+
+def test_stats_tell_every_stage_once(tiny_run):
+    lines = (tiny_run.folder / "stats.jsonl").read_text().splitlines()
+    entries = [json.loads(line) for line in lines]
+    assert all({"stage", "step", "epoch", "images", "seconds"} <= entry.keys() for entry in entries)
+    assert list(dict.fromkeys(entry["stage"] for entry in entries)) == ["helper", "pretrain", "atd"]
+    logged = [(entry["stage"], entry["step"], "loss" in entry) for entry in entries]
+    assert len(logged) == len(set(logged))
+    last = [entry for entry in entries if "val_auroc_attacked" in entry][-1]
+    assert last["epoch"] == 2
+
+
+def test_a_run_repeats_bit_for_bit(start, tiny_run):
+    detector, _, _ = start().train()
+    assert same(detector, Detector.from_pretrained(tiny_run.folder / "detector"))
+
+
+def test_other_evaluation_options_evaluate_again_and_train_nothing(
+    start, tiny_run, copied, monkeypatch
+):
+    no_training(monkeypatch)
+    results = start("evaluate.limit=10", "evaluate.baselines=[]", folder=copied).execute()
+    assert results["id"]["images"] == 10
+    assert results["baselines"] == {}
+    assert json.loads((copied / "report" / "results.json").read_text())["id"]["images"] == 10
+    before, after = (Detector.from_pretrained(f / "detector") for f in (tiny_run.folder, copied))
+    assert same(before, after)
+    stats = [(folder / "stats.jsonl").read_text() for folder in (tiny_run.folder, copied)]
+    assert stats[0] == stats[1]
+
+
+def test_other_training_options_are_refused_and_touch_nothing(start, copied):
+    before = {file: file.read_bytes() for file in copied.rglob("*") if file.is_file()}
+    with pytest.raises(UserError, match=r"atd\.epsilon"):
+        start("atd.epsilon=0.01", folder=copied).execute()
+    assert {file: file.read_bytes() for file in copied.rglob("*") if file.is_file()} == before
+
+
+def test_images_without_labels_are_enough(start, tmp_path, capsys):
+    folder = tmp_path / "flat"
+    folder.mkdir()
+    generator = np.random.default_rng(0)
+    for index in range(40):
+        pixels = generator.integers(0, 256, (9, 12, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{index}.png")
+    run = start(f"data.id=folder:{folder}", "pretrain.objective=trades", "atd.epochs=1")
+    detector, backbone, _ = run.train()
+    assert detector.config.classes[0] == "0 degrees"
+    assert backbone.classes == 4
+    assert "no labels" in capsys.readouterr().out
+
+
+def test_pixels_need_no_backbone(start, tmp_path):
+    results = start("atd.features=pixels", "atd.epochs=1", "evaluate.limit=10").execute()
+    detector = Detector.from_pretrained(tmp_path / "run" / "detector")
+    assert detector.backbone is None
+    assert results["baselines"] == {}
+    assert {file.name for file in (tmp_path / "run" / "state").glob("*.safetensors")} == {
+        "atd.safetensors"
+    }
+
+
+def test_given_weights_replace_pretraining(start, tiny_run, tmp_path):
+    weights = tiny_run.folder / "detector" / "model.safetensors"
+    detector, backbone, _ = start(f"backbone.weights={weights}", "atd.epochs=1").train()
+    source = Detector.from_pretrained(tiny_run.folder / "detector")
+    assert same(source.backbone, backbone)
+    assert same(source.backbone, detector.backbone)
+    assert torch.equal(source.feature_mean, detector.feature_mean)
+    assert not (tmp_path / "run" / "state" / "pretrain.safetensors").exists()
+
+
+def test_finetuning_leaves_the_baselines_their_backbone(start, tiny_run):
+    weights = tiny_run.folder / "detector" / "model.safetensors"
+    options = ("atd.finetune=true", "atd.epochs=1", "backbone.standardise=false")
+    detector, backbone, _ = start(f"backbone.weights={weights}", *options).train()
+    assert not same(detector.backbone, backbone)
+    assert same(backbone, Detector.from_pretrained(tiny_run.folder / "detector").backbone)
+    assert torch.equal(detector.feature_std, torch.ones_like(detector.feature_std))
+
+
+@pytest.mark.parametrize("rate", ["pretrain.lr=1e30", "atd.lr_discriminator=1e38"])
+def test_a_wild_learning_rate_is_a_users_error(start, tiny_run, rate):
+    weights = tiny_run.folder / "detector" / "model.safetensors"
+    options = [f"backbone.weights={weights}"] if rate.startswith("atd") else []
+    with pytest.raises(UserError, match="not finite") as error:
+        start(rate, *options).train()
+    assert "\n" not in str(error.value)

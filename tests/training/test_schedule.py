@@ -1,0 +1,62 @@
+"""The learning rate is torch's OneCycleLR; averaged weights follow the published rule."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from atd.training.schedule import one_cycle, set_learning_rate, update_average
+
+
+@given(total=st.integers(2, 60), peak=st.floats(1e-4, 10), warmup=st.floats(0.05, 0.95))
+def test_one_cycle_is_torchs(total, peak, warmup):
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    theirs = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, peak, total_steps=total, pct_start=warmup, cycle_momentum=False
+    )
+    for step in range(total):
+        assert one_cycle(step, total, peak, warmup) == pytest.approx(
+            optimizer.param_groups[0]["lr"], rel=1e-9
+        )
+        with warnings.catch_warnings():  # it wants optimizer.step() and warns of the last step
+            warnings.simplefilter("ignore")
+            if step < total - 1:
+                theirs.step()
+
+
+@given(total=st.integers(1, 50), warmup=st.floats(0.01, 0.99))
+def test_one_cycle_never_exceeds_its_peak(total, warmup):
+    rates = [one_cycle(step, total, 0.2, warmup) for step in range(total)]
+    assert all(0 < rate <= 0.2 + 1e-12 for rate in rates)
+
+
+def test_every_group_gets_the_rate():
+    groups = [{"params": [nn.Parameter(torch.zeros(1))], "lr": lr} for lr in (1.0, 2.0)]
+    optimizer = torch.optim.SGD(groups)
+    set_learning_rate(optimizer, 0.5)
+    assert [group["lr"] for group in optimizer.param_groups] == [0.5, 0.5]
+
+
+def test_average_follows_the_warmed_up_rule_and_copies_buffers():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
+    average = copy.deepcopy(model)
+    expected = [parameter.detach().clone() for parameter in model.parameters()]
+    for step in range(30):
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.add_(torch.randn_like(parameter))
+        model(torch.randn(5, 3))
+        update_average(average, model, 0.6, step)
+        decay = min(0.6, (1 + step) / (10 + step))
+        for old, new in zip(expected, model.parameters(), strict=True):
+            old.copy_(decay * old + (1 - decay) * new.detach())
+        torch.testing.assert_close(list(average.parameters()), expected)
+        for mine, theirs in zip(average.buffers(), model.buffers(), strict=True):
+            assert torch.equal(mine, theirs)
