@@ -193,8 +193,8 @@ class AtdConfig:
     epochs: int = 20
     batch_size: int = 128
     """ID images per step over all processes; as many outliers and generated features."""
-    alpha: float = 0.5
-    """Weight of the real outliers; the generated features weigh 1 - alpha."""
+    alpha: float = 0.9
+    """Weight of the real outliers; the generated features weigh 1 - alpha (the paper: 0.5)."""
     epsilon: float = 8 / 255
     steps: int = 10
     step_size: float = 0.0
@@ -209,8 +209,9 @@ class AtdConfig:
     """Let the discriminator's loss train the backbone too."""
     finetune_lr: float = 1e-4
     generator: Literal["trained", "frozen", "none"] = "trained"
-    generator_objective: Literal["deceive", "boundary"] = "deceive"
-    """`deceive`: eq. 9, non-saturating. `boundary`: stay where D(G(z)) = generator_target."""
+    generator_objective: Literal["deceive", "boundary", "imitate"] = "imitate"
+    """`deceive`: eq. 9, non-saturating. `boundary`: stay where D(G(z)) = generator_target.
+    `imitate`: match mean and deviation of the attacked outliers' features."""
     generator_target: float = 0.25
     generator_diversity: float = 0.0
     """Weight of a term that keeps generated samples apart from one another."""

@@ -52,6 +52,12 @@ ARMS: dict[str, list[str]] = {
         "atd.generator_target=0.25",
         "atd.alpha=0.9",
     ],
+    "generator imitates outliers": ["atd.generator=trained", "atd.generator_objective=imitate"],
+    "generator imitates outliers, weight 0.1": [
+        "atd.generator=trained",
+        "atd.generator_objective=imitate",
+        "atd.alpha=0.9",
+    ],
     "features: last layer": ["backbone.features=last"],
     "features not standardised": ["backbone.standardise=false"],
     "backbone fine-tuned": ["atd.finetune=true"],

@@ -16,7 +16,7 @@ from atd.data.sampler import generator_for
 from atd.models.detector import Detector
 from atd.training.generator_health import generator_warnings
 from atd.training.logbook import Logbook
-from atd.training.losses import crowding, discriminator_loss, generator_loss
+from atd.training.losses import crowding, discriminator_loss, generator_loss, moment_distance
 from atd.training.processes import Processes
 from atd.training.stream import Stream
 
@@ -118,7 +118,7 @@ class AdversarialGan:
         generated = self._generate(step, features)
         scalars = self._update_discriminator(features, generated, len(inliers))
         if self.generator_optimizer is not None:
-            scalars |= self._update_generator(step)
+            scalars |= self._update_generator(step, features[len(inliers) :].detach())
         self._follow_statistics(features.detach())
         return scalars
 
@@ -198,14 +198,17 @@ class AdversarialGan:
             scalars["generated_taken_for_id"] = (fake_logits < 0).float().mean()
         return scalars
 
-    def _update_generator(self, step: int) -> dict[str, Tensor]:
+    def _update_generator(self, step: int, outliers: Tensor) -> dict[str, Tensor]:
         assert self.generator is not None
         assert self.generator_optimizer is not None
         with frozen(self.detector):
             generated = self.generator(self._latent("latent-g", step))
             logits = self.detector.discriminator(generated)
             config = self.config
-            loss = generator_loss(logits, config.generator_objective, config.generator_target)
+            if config.generator_objective == "imitate":
+                loss = moment_distance(generated, outliers)
+            else:
+                loss = generator_loss(logits, config.generator_objective, config.generator_target)
             if config.generator_diversity:
                 loss = loss + config.generator_diversity * crowding(generated)
             self.generator_optimizer.zero_grad(set_to_none=True)
