@@ -280,7 +280,8 @@ class Config:
     """All options of a run."""
 
     recipe: Literal["default", "paper"] = "default"
-    """`paper` sets what the ATD paper used wherever the file or command line says nothing."""
+    """`paper` sets the features, generator, weights and normalisation of the ATD paper. Options
+    on the command line win over it; those of the file win if the file itself names the recipe."""
     run: RunConfig = field(default_factory=RunConfig)
     data: DataConfig = field(default_factory=DataConfig)
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
@@ -304,9 +305,6 @@ _PAPER_RECIPE: dict[str, Any] = {
         "normalisation": "batch",
         "finetune": False,
         "alpha": 0.5,
-        "steps": 10,
-        "lr_discriminator": 1e-4,
-        "lr_generator": 1e-4,
     },
 }
 

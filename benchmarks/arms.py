@@ -27,47 +27,31 @@ from atd.pipeline import Run, limited
 from atd.run_folder import RunFolder
 from atd.training.processes import Processes
 
-_BOUNDARY = ["atd.generator=trained", "atd.generator_objective=boundary"]
+_NONE = ["atd.generator=none"]
+_TRAINED = ["atd.generator=trained"]
+_DECEIVE = [*_TRAINED, "atd.generator_objective=deceive"]
+_BOUNDARY = [*_TRAINED, "atd.generator_objective=boundary", "atd.generator_target=0.25"]
+_IMITATE = [*_TRAINED, "atd.generator_objective=imitate"]
 
 ARMS: dict[str, list[str]] = {
-    "default": [],
-    "no generator": ["atd.generator=none"],
-    "generator frozen": ["atd.generator=frozen"],
-    "generator as in eq. 9": ["atd.generator=trained", "atd.generator_objective=deceive"],
-    "generator at D = 0.5": [*_BOUNDARY, "atd.generator_target=0.5"],
-    "generator at D = 0.25": [*_BOUNDARY, "atd.generator_target=0.25"],
-    "generator at D = 0.1": [*_BOUNDARY, "atd.generator_target=0.1"],
-    "generator at D = 0.25, kept diverse": [
-        *_BOUNDARY,
-        "atd.generator_target=0.25",
-        "atd.generator_diversity=1",
-    ],
-    "generator as in eq. 9, weight 0.1": [
-        "atd.generator=trained",
-        "atd.generator_objective=deceive",
-        "atd.alpha=0.9",
-    ],
-    "generator at D = 0.25, weight 0.1": [
-        *_BOUNDARY,
-        "atd.generator_target=0.25",
-        "atd.alpha=0.9",
-    ],
-    "generator imitates outliers": ["atd.generator=trained", "atd.generator_objective=imitate"],
-    "generator imitates outliers, weight 0.1": [
-        "atd.generator=trained",
-        "atd.generator_objective=imitate",
-        "atd.alpha=0.9",
-    ],
-    "features: last layer": ["backbone.features=last"],
-    "features not standardised": ["backbone.standardise=false"],
-    "backbone fine-tuned": ["atd.finetune=true"],
-    "normalisation: batch": ["atd.normalisation=batch"],
-    "normalisation: none": ["atd.normalisation=none"],
-    "generated features attacked too": ["atd.attack_generated=true"],
-    "one attack step": ["atd.steps=1"],
-    "ten attack steps": ["atd.steps=10"],
-    "not adversarial": ["atd.adversarial=false"],
-    "pixels, no backbone": ["atd.features=pixels"],
+    "no generator": _NONE,
+    "generator frozen": ["atd.generator=frozen", "atd.alpha=0.5"],
+    "generator as in eq. 9": [*_DECEIVE, "atd.alpha=0.5"],
+    "generator at D = 0.25": [*_BOUNDARY, "atd.alpha=0.5"],
+    "generator imitates outliers": [*_IMITATE, "atd.alpha=0.5"],
+    "generator as in eq. 9, weight 0.1": [*_DECEIVE, "atd.alpha=0.9"],
+    "generator at D = 0.25, weight 0.1": [*_BOUNDARY, "atd.alpha=0.9"],
+    "generator imitates outliers, weight 0.1": [*_IMITATE, "atd.alpha=0.9"],
+    "features: last layer": [*_NONE, "backbone.features=last"],
+    "features not standardised": [*_NONE, "backbone.standardise=false"],
+    "backbone fine-tuned": [*_NONE, "atd.finetune=true"],
+    "normalisation: batch": [*_NONE, "atd.normalisation=batch"],
+    "normalisation: none": [*_NONE, "atd.normalisation=none"],
+    "eq. 9, generated attacked too": [*_DECEIVE, "atd.alpha=0.5", "atd.attack_generated=true"],
+    "one attack step": [*_NONE, "atd.steps=1"],
+    "ten attack steps": [*_NONE, "atd.steps=10"],
+    "not adversarial": [*_NONE, "atd.adversarial=false"],
+    "pixels, no backbone": [*_NONE, "atd.features=pixels"],
     "recipe=paper": ["recipe=paper"],
 }
 _CONDITIONS = ("clean", "in", "out", "both")
@@ -168,8 +152,8 @@ def _page(done: dict[str, Any], config: Config, origin: str) -> str:
     return f"""# Arms: {Path(origin).stem}
 
 Mean AUROC over the far OOD test sets ± standard deviation over seeds, clean and with ID images,
-OOD images or both attacked ({attack}). Every arm differs from the base in the
-named options only, and the arms of a seed share one backbone. The checks of the attack are not run
+OOD images or both attacked ({attack}). Every arm below the generators is
+"no generator" with one more option changed; the arms of a seed share one backbone. The checks of the attack are not run
 for every arm; those of the chosen recipe are in its report.
 
 | arm | options | seeds | {" | ".join(_CONDITIONS)} |
