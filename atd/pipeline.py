@@ -7,22 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from tqdm import tqdm
 
 from atd.baselines import build_baseline
+from atd.building import FIT_IMAGES, detector_config, new_backbone, new_generator, standardise
 from atd.config import Config
 from atd.data.images import ImageSet, batches
 from atd.data.splits import DataSplits, load_splits
 from atd.errors import UserError
 from atd.evaluation.card import model_card
 from atd.evaluation.protocol import Evaluation, evaluate
-from atd.evaluation.provenance import provenance
 from atd.evaluation.report import write_report
 from atd.evaluation.settings import Settings, settings_from
-from atd.models.backbones import Backbone, build_backbone
-from atd.models.detector import Detector, DetectorConfig
-from atd.models.gan import FeatureGenerator, PixelGenerator
+from atd.models.backbones import Backbone
+from atd.models.detector import Detector
 from atd.models.robustbench import load_weights
 from atd.run_folder import RunFolder
 from atd.training.adversarial_gan import AdversarialGan
@@ -33,9 +32,6 @@ from atd.training.robust_pretraining import RobustPretraining
 from atd.training.stream import Stream
 
 __all__ = ["Run", "judge", "limited"]
-
-_FIT_IMAGES = 4096
-_TURNS = ("0 degrees", "90 degrees", "180 degrees", "270 degrees")
 
 
 class Run:
@@ -108,25 +104,13 @@ class Run:
         data, workers = self.config.data, self.config.loader.workers
         return Stream(images, size, share, self.seed, purpose, data.augment, workers)
 
-    def _new_backbone(self, splits: DataSplits) -> Backbone:
-        mean, std = splits.id_train.channel_statistics()
-        backbone = build_backbone(
-            self.config.backbone,
-            channels=self.config.data.channels,
-            classes=len(splits.id_train.classes) or len(_TURNS),
-            image_size=self.config.data.image_size,
-            mean=mean.tolist(),
-            std=std.tolist(),
-        )
-        return backbone.to(self.processes.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-
     def _backbone(self, splits: DataSplits, logbook: Logbook) -> Backbone | None:
         """The robust feature extractor: loaded, or pre-trained here."""
         config = self.config
         if config.atd.features == "pixels":
             return None
         torch.manual_seed(self.seed)
-        backbone = self._new_backbone(splits)
+        backbone = new_backbone(config, splits).to(self.processes.device)
         if config.backbone.weights:
             load_weights(backbone, config.backbone.weights)
             return backbone
@@ -137,7 +121,7 @@ class Run:
             )
         helper: Backbone | None = None
         if config.pretrain.objective == "hat":
-            helper = self._new_backbone(splits)
+            helper = new_backbone(config, splits).to(self.processes.device)
             epochs = config.pretrain.helper_epochs
             self._pretrain(helper, None, splits, "helper", "standard", epochs, logbook)
         objective, epochs = config.pretrain.objective, config.pretrain.epochs
@@ -178,8 +162,8 @@ class Run:
         detector = Detector(detector_config(config, splits))
         if backbone is not None and detector.backbone is not None:
             detector.backbone.load_state_dict(backbone.state_dict())
-        detector.to(self.processes.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        features = self._standardise(detector, splits)
+        detector.to(self.processes.device)
+        features = standardise(detector, splits, config)
         size = config.atd.batch_size
         streams = tuple(
             self._stream(images, size, "atd.batch_size", purpose)
@@ -189,7 +173,9 @@ class Run:
             )
         )
         streams = _equal_batches(streams, self.processes)
-        generator = self._generator(detector, features)
+        generator = new_generator(config, features)
+        if generator is not None:
+            generator.to(self.processes.device)
         task = AdversarialGan(
             detector,
             generator,
@@ -202,48 +188,6 @@ class Run:
         )
         fit(task, self.folder.state, self.processes, logbook)
         return detector.requires_grad_(False).eval()
-
-    def _standardise(self, detector: Detector, splits: DataSplits) -> Tensor:
-        """Sets the detector's feature statistics; returns features of ID images and outliers."""
-        if detector.backbone is None:
-            return torch.zeros(0)
-        inside = self._features(detector, splits.id_train)
-        outside = self._features(detector, splits.outlier_train)
-        if self.config.backbone.standardise:
-            std = inside.std(0)
-            detector.feature_mean.copy_(inside.mean(0))
-            # A feature that hardly varies must not be blown up: that would amplify attacks.
-            detector.feature_std.copy_(std.clamp_min(0.1 * float(std.mean())).clamp_min(1e-6))
-        features = torch.cat([inside, outside])
-        return (features - detector.feature_mean) / detector.feature_std
-
-    @torch.no_grad()
-    def _features(self, detector: Detector, images: ImageSet) -> Tensor:
-        detector.eval()
-        some = images.take(_FIT_IMAGES, self.seed)
-        indices = torch.arange(len(some)).split(256)
-        return torch.cat(
-            [
-                detector.features(pixels.to(self.processes.device).float() / 255)
-                for pixels, _, _ in batches(some, indices)
-            ]
-        )
-
-    def _generator(self, detector: Detector, features: Tensor) -> nn.Module | None:
-        atd, data = self.config.atd, self.config.data
-        if atd.generator == "none":
-            return None
-        generator: nn.Module
-        if detector.backbone is None:
-            generator = PixelGenerator(
-                data.channels, data.image_size, atd.latent_dim, atd.normalisation
-            )
-        else:
-            floor = features.amin(0)
-            generator = FeatureGenerator(
-                features.shape[1], atd.latent_dim, floor, atd.normalisation
-            )
-        return generator.to(self.processes.device)
 
     def _save(self, detector: Detector, card: str = "") -> None:
         if self.processes.is_main:
@@ -303,7 +247,7 @@ def judge(
     baselines: dict[str, nn.Module] = {}
     if backbone is not None:
         backbone.eval().requires_grad_(False)
-        some = splits.id_train.take(_FIT_IMAGES, config.run.seed)
+        some = splits.id_train.take(FIT_IMAGES, config.run.seed)
         for name in config.evaluate.baselines:
             device = next(backbone.parameters()).device
             pairs = (
@@ -328,21 +272,6 @@ def limited(splits: DataSplits, limit: int, seed: int) -> DataSplits:
         splits,
         id_test=splits.id_test.take(limit, seed),
         ood_test={name: images.take(limit, seed) for name, images in splits.ood_test.items()},
-    )
-
-
-def detector_config(config: Config, splits: DataSplits) -> DetectorConfig:
-    """Describes the detector that a config trains."""
-    backbone = dataclasses.asdict(config.backbone) if config.atd.features == "backbone" else None
-    return DetectorConfig(
-        name=config.run.name,
-        backbone=backbone,
-        classes=list(splits.id_train.classes or _TURNS),
-        image_size=config.data.image_size,
-        channels=config.data.channels,
-        normalisation=config.atd.normalisation,
-        training=dataclasses.asdict(config),
-        provenance=provenance(config, seed=config.run.seed, seconds=0.0),
     )
 
 

@@ -152,9 +152,10 @@ def _page(done: dict[str, Any], config: Config, origin: str) -> str:
     return f"""# Arms: {Path(origin).stem}
 
 Mean AUROC over the far OOD test sets ± standard deviation over seeds, clean and with ID images,
-OOD images or both attacked ({attack}). Every arm below the generators is
-"no generator" with one more option changed; the arms of a seed share one backbone. The checks of the attack are not run
-for every arm; those of the chosen recipe are in its report.
+OOD images or both attacked ({attack}).
+Every arm below the generators is "no generator" with one more option changed; the arms of a seed
+share one backbone. The checks of the attack are not run for every arm; those of the chosen recipe
+are in its report.
 
 | arm | options | seeds | {" | ".join(_CONDITIONS)} |
 |---|---|---|---|---|---|---|

@@ -157,7 +157,7 @@ def first_adam_step(parameters, rate):
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
-@pytest.mark.parametrize("objective", ["deceive", "boundary"])
+@pytest.mark.parametrize("objective", ["deceive", "boundary", "imitate"])
 def test_a_step_descends_equation_9(make, alpha, objective):
     task = make(
         adversarial=False, alpha=alpha, generator_objective=objective, generator_diversity=0.2
@@ -184,6 +184,10 @@ def test_a_step_descends_equation_9(make, alpha, objective):
     d_made = probability_of_id(task.detector.discriminator(made))
     target = 1.0 if objective == "deceive" else 0.25
     loss = -(target * d_made.log() + (1 - target) * (1 - d_made).log()).mean()
+    if objective == "imitate":
+        outliers = features[BATCH:]
+        loss = (made.mean(0) - outliers.mean(0)).square().mean()
+        loss = loss + (made.std(0) - outliers.std(0)).square().mean()
     loss = loss + 0.2 * crowding(made)
     loss.backward()
     assert scalars["loss_generator"].item() == pytest.approx(loss.item(), rel=1e-4)

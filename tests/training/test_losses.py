@@ -16,6 +16,7 @@ from atd.training.losses import (
     generator_loss,
     hat_loss,
     kl_per_sample,
+    moment_distance,
     trades_loss,
 )
 
@@ -146,3 +147,11 @@ def test_crowding_drives_coincident_samples_no_further_than_finite():
     samples = torch.zeros(4, 3, requires_grad=True)
     crowding(samples).backward()
     assert samples.grad.isfinite().all()
+
+
+def test_moment_distance_sees_means_and_deviations() -> None:
+    real = torch.randn(400, 3, generator=torch.Generator().manual_seed(0))
+    assert moment_distance(real, real) == 0
+    torch.testing.assert_close(moment_distance(real + 2, real), torch.tensor(4.0))
+    doubled = real.mean(0) + 2 * (real - real.mean(0))
+    torch.testing.assert_close(moment_distance(doubled, real), real.std(0).square().mean())

@@ -1,0 +1,73 @@
+"""Every shipped config at smoke scale: the whole path, with images made here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from atd.config import load
+from atd.pipeline import Run
+from atd.training.processes import Processes
+
+SMALL = [
+    "run.device=cpu",
+    "data.near_test=[]",
+    "data.id_limit=60",
+    "data.outlier_limit=60",
+    "data.ood_limit=10",
+    "backbone.width=4",
+    "pretrain.epochs=1",
+    "pretrain.helper_epochs=1",
+    "pretrain.batch_size=16",
+    "pretrain.steps=1",
+    "atd.epochs=1",
+    "atd.batch_size=16",
+    "atd.steps=1",
+    "evaluate.tier=smoke",
+    "evaluate.steps=2",
+    "evaluate.limit=10",
+]
+
+
+def photos(folder: Path, count: int, seed: int, mode: str = "RGB") -> Path:
+    """Class folders of random images of several sizes."""
+    generator = np.random.default_rng(seed)
+    for index in range(count):
+        target = folder / f"class{index % 2}"
+        target.mkdir(parents=True, exist_ok=True)
+        side = int(generator.integers(30, 50))
+        pixels = generator.integers(0, 256, (side, side + 3, 3), dtype=np.uint8)
+        Image.fromarray(pixels).convert(mode).save(target / f"{index}.png")
+    return folder
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar10_small", "folder"])
+def test_a_config_runs_on_folders(name: str, tmp_path: Path) -> None:
+    inside = photos(tmp_path / "id", 60, seed=0)
+    outliers = photos(tmp_path / "outliers", 60, seed=1, mode="L")
+    test = photos(tmp_path / "test", 10, seed=2)
+    overrides = [
+        f"run.dir={tmp_path / 'run'}",
+        f"data.id=folder:{inside}",
+        "data.id_test=",
+        f"data.outliers=folder:{outliers}",
+        "data.ood_val=",
+        f"data.ood_test=[noise=folder:{test}]",
+        *SMALL,
+    ]
+    results = Run(load(name, overrides), Processes("cpu")).execute()
+    assert results["datasets"]["noise"]["images"] == 10
+    assert (tmp_path / "run" / "detector" / "model.safetensors").is_file()
+    assert (tmp_path / "run" / "report" / "report.md").is_file()
+
+
+@pytest.mark.parametrize("name", ["digits", "digits_near"])
+def test_a_bundled_config_runs(name: str, tmp_path: Path) -> None:
+    overrides = [item for item in SMALL if "near_test" not in item]
+    config = load(name, [f"run.dir={tmp_path / 'run'}", *overrides])
+    results = Run(config, Processes("cpu")).execute()
+    assert set(results["mean"]) == {"clean", "in", "out", "both"}
+    assert bool(results["mean_near"]) == (name == "digits_near")
