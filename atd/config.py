@@ -164,9 +164,11 @@ def _layers(
 
 
 def _fractions(node: Any) -> Any:
-    """Turns strings such as `8/255` into floats, wherever they stand."""
+    """Turns strings such as `8/255` into floats and nothing into an empty string."""
     if isinstance(node, dict):
         return {key: _fractions(value) for key, value in node.items()}
+    if node is None:  # `key=` on the command line, or `key:` in the file
+        return ""
     if isinstance(node, float) and not math.isfinite(node):
         raise ValueError(f"{node} is not a finite number")
     if isinstance(node, str) and (match := re.fullmatch(_FRACTION, node)):

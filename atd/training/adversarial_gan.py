@@ -205,12 +205,13 @@ class AdversarialGan:
             generated = self.generator(self._latent("latent-g", step))
             logits = self.detector.discriminator(generated)
             config = self.config
+            whole, count = self.processes.whole_batch(generated), self.processes.count
             if config.generator_objective == "imitate":
-                loss = moment_distance(generated, outliers)
+                loss = count * moment_distance(whole, self.processes.whole_batch(outliers))
             else:
                 loss = generator_loss(logits, config.generator_objective, config.generator_target)
             if config.generator_diversity:
-                loss = loss + config.generator_diversity * crowding(generated)
+                loss = loss + config.generator_diversity * count * crowding(whole)
             self.generator_optimizer.zero_grad(set_to_none=True)
             loss.backward()
         parameters = list(self.generator.parameters())

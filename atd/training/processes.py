@@ -81,6 +81,18 @@ class Processes:
             stacked = self.accelerator.reduce(stacked.to(self.device), reduction="mean").cpu()
         return dict(zip(values, stacked.tolist(), strict=True))
 
+    def whole_batch(self, part: Tensor) -> Tensor:
+        """The parts (n, ...) of all processes as one batch; gradients flow to this one's only.
+
+        Statistics of a batch are not means of its parts' statistics. A loss of the whole batch,
+        times the number of processes, gets its true gradient from `average_gradients`.
+        """
+        if self.count == 1:
+            return part
+        parts = list(self.accelerator.gather(part.detach()).chunk(self.count))
+        parts[self.rank] = part
+        return torch.cat(parts)
+
     def average_buffers(self, module: torch.nn.Module) -> None:
         """Makes floating-point buffers (running statistics) equal everywhere, by their mean."""
         if self.count == 1:
