@@ -207,18 +207,22 @@ class AdversarialGan:
             config = self.config
             whole, count = self.processes.whole_batch(generated), self.processes.count
             if config.generator_objective == "imitate":
-                loss = count * moment_distance(whole, self.processes.whole_batch(outliers))
+                of_batch = moment_distance(whole, self.processes.whole_batch(outliers))
+                of_part = torch.zeros_like(of_batch)
             else:
-                loss = generator_loss(logits, config.generator_objective, config.generator_target)
+                of_part = generator_loss(
+                    logits, config.generator_objective, config.generator_target
+                )
+                of_batch = torch.zeros_like(of_part)
             if config.generator_diversity:
-                loss = loss + config.generator_diversity * count * crowding(whole)
+                of_batch = of_batch + config.generator_diversity * crowding(whole)
             self.generator_optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            (of_part + count * of_batch).backward()
         parameters = list(self.generator.parameters())
         self.processes.average_gradients(parameters)
         norm = torch.stack([p.grad.norm() for p in parameters if p.grad is not None]).norm()
         self.generator_optimizer.step()
-        return {"loss_generator": loss.detach(), "generator_gradient": norm}
+        return {"loss_generator": (of_part + of_batch).detach(), "generator_gradient": norm}
 
     @torch.no_grad()
     def _follow_statistics(self, features: Tensor) -> None:

@@ -160,8 +160,8 @@ class _Progress:
         self.bar.close()
         raise UserError(
             f"{self.task.stage}: {what}; the state before it is kept in "
-            f"{_file(self.folder, self.task.stage)}; lower the learning rate or use "
-            "run.precision=float32, then run again"
+            f"{_file(self.folder, self.task.stage)}; start again under another "
+            "run.name with a lower learning rate or run.precision=float32"
         )
 
     def end_epoch(self) -> None:
