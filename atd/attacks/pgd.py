@@ -1,4 +1,4 @@
-"""Projected gradient descent and FGSM in the L-infinity ball, against any differentiable value.
+"""Projected gradient descent and FGSM in a ball, against any differentiable value.
 
 Example:
     ID images attacked so that their OOD score rises, outliers so that it falls:
@@ -14,24 +14,15 @@ Example:
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from atd.attacks.ball import Ball, Norm
+from atd.attacks.objective import Attacked, Objective, per_sample, value_and_gradient
+
 __all__ = ["Attacked", "default_step_size", "fgsm", "pgd"]
-
-Objective = Callable[[Tensor], Tensor]
-
-
-@dataclass(frozen=True)
-class Attacked:
-    """The outcome of an attack: inputs shaped like the originals, and their values (N,)."""
-
-    images: Tensor
-    values: Tensor
 
 
 def default_step_size(epsilon: float, steps: int) -> float:
@@ -52,11 +43,15 @@ def pgd(
     noise: Tensor | None = None,
     keep: Literal["best", "last"] = "best",
     bounds: tuple[float, float] | None = (0.0, 1.0),
+    norm: Norm = "linf",
+    momentum: float = 0.0,
 ) -> Attacked:
-    """Maximises an objective per sample in the L-infinity ball (ATD paper, eq. 5).
+    """Maximises an objective per sample in a ball (ATD paper, eq. 5).
 
     The caller decides what the gradient goes through: give it a raw logit, since a sigmoid
-    saturates to exactly zero gradient, and a model inside `atd.attacks.frozen`.
+    saturates to exactly zero gradient, and a model inside `atd.attacks.frozen`. An element
+    whose gradient is NaN is not moved in that step; `atd.attacks.finite_gradient` keeps
+    non-finite gradients from spreading within the model.
 
     Args:
         objective: Maps inputs (N, ...) to values (N,); maximised for each sample alone.
@@ -64,56 +59,57 @@ def pgd(
         epsilon: Radius of the ball, in the inputs' units.
         steps: Gradient steps, each one forward and one backward pass.
         step_size: Length of a step; None means `default_step_size`.
-        noise: Start within the ball, in [-1, 1] and shaped like `images`; None starts at
-            the images themselves.
+        noise: Start within the ball, in [-1, 1] and shaped like `images` (see `Ball.start`);
+            None starts at the images themselves.
         keep: `best` returns for each sample its best iterate, the start and the end included
             (one more forward pass); `last` the last one, with the value of the one before.
         bounds: Valid range of the inputs; None where there is none (features).
+        norm: Norm of the ball and of the step.
+        momentum: Decay mu of the accumulated gradient (Dong et al., 2018, arXiv:1710.06081,
+            eq. 6); 0 follows the gradient itself.
 
     Returns:
         The attacked inputs in the ball and within bounds, float32, and their values.
     """
-    images = images.detach().float()
+    ball = Ball(images.detach().float(), epsilon, norm, bounds)
     size = default_step_size(epsilon, steps) if step_size is None else step_size
-    lower, upper = images - epsilon, images + epsilon
-    if bounds is not None:
-        lower, upper = lower.clamp_min(bounds[0]), upper.clamp_max(bounds[1])
-    current = images if noise is None else images + epsilon * noise
-    current = torch.minimum(torch.maximum(current, lower), upper)
+    current = ball.start(noise)
+    values = current.new_zeros(len(current))
     best: Attacked | None = None
-    values = images.new_zeros(len(images))
+    velocity: Tensor | None = None
     for _ in range(steps):
-        current.requires_grad_(True)
-        with torch.enable_grad():
-            values = objective(current)
-            (gradient,) = torch.autograd.grad(values.sum(), current)
-        current, values = current.detach(), values.detach()
-        best = _better(best, current, values) if keep == "best" else None
-        current = torch.minimum(torch.maximum(current + size * gradient.sign(), lower), upper)
+        values, gradient = value_and_gradient(objective, current)
+        if keep == "best":
+            here = Attacked(current, values)
+            best = here if best is None else best.better(here)
+        if momentum:
+            gradient = velocity = _accumulated(velocity, gradient, momentum)
+        current = ball.project(current + size * ball.ascent(gradient))
     if keep == "last":
         return Attacked(current, values)
-    with torch.no_grad():
-        return _better(best, current, objective(current))
+    last = Attacked.of(objective, current)
+    return last if best is None else best.better(last)
 
 
-def _better(best: Attacked | None, images: Tensor, values: Tensor) -> Attacked:
-    if best is None:
-        return Attacked(images, values)
-    wins = values > best.values
-    shape = (-1,) + (1,) * (images.ndim - 1)
-    chosen = torch.where(wins.view(shape), images, best.images)
-    return Attacked(chosen, torch.where(wins, values, best.values))
+def _accumulated(velocity: Tensor | None, gradient: Tensor, momentum: float) -> Tensor:
+    """The decayed sum of gradients, each divided by the mean size of its elements."""
+    # A NaN would stay in the sum for ever.
+    finite = gradient.nan_to_num(0.0, 0.0, 0.0)
+    size = finite.flatten(1).abs().mean(1).clamp_min(torch.finfo(finite.dtype).tiny)
+    scaled = finite / per_sample(size, finite)
+    return scaled if velocity is None else momentum * velocity + scaled
 
 
-def fgsm(objective: Objective, images: Tensor, *, epsilon: float) -> Attacked:
-    """One step of length epsilon from the image along the gradient's sign (ATD paper, eq. 4).
+def fgsm(objective: Objective, images: Tensor, *, epsilon: float, norm: Norm = "linf") -> Attacked:
+    """One step of length epsilon from the image along the gradient (ATD paper, eq. 4).
 
     Args:
         objective: As in `pgd`.
         images: Images (N, C, H, W) in [0, 1].
         epsilon: Radius of the ball on the [0, 1] scale.
+        norm: `linf` steps along the gradient's sign, `l2` along the gradient.
 
     Returns:
         The attacked images, or the clean one where that is worse for the model.
     """
-    return pgd(objective, images, epsilon=epsilon, steps=1, step_size=epsilon)
+    return pgd(objective, images, epsilon=epsilon, steps=1, step_size=epsilon, norm=norm)

@@ -91,6 +91,106 @@ def test_agrees_with_a_plain_loop() -> None:
     torch.testing.assert_close(attacked.images, x.detach())
 
 
+def test_the_arithmetic_is_bit_for_bit_that_of_the_plain_sign_step() -> None:
+    """Losses of a training run are stored, so not even rounding may change."""
+    network, images = small_network(3), some_images(4)
+    noise = some_noise(images)
+    lower, upper = (images - 0.05).clamp_min(0), (images + 0.05).clamp_max(1)
+    x = torch.minimum(torch.maximum(images + 0.05 * noise, lower), upper)
+    iterates = [x]
+    for _ in range(4):
+        x = x.detach().requires_grad_(True)
+        (gradient,) = torch.autograd.grad(network(x).sum(), x)
+        x = torch.minimum(torch.maximum(x.detach() + 0.02 * gradient.sign(), lower), upper)
+        iterates.append(x)
+    settings = {"epsilon": 0.05, "steps": 4, "step_size": 0.02, "noise": noise}
+    assert torch.equal(pgd(network, images, keep="last", **settings).images, x)
+    best = pgd(network, images, keep="best", **settings)
+    values = torch.stack([network(iterate) for iterate in iterates])
+    assert torch.equal(best.values, values.amax(0))
+    assert torch.equal(best.images, torch.stack(iterates)[values.argmax(0), torch.arange(4)])
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_solves_a_linear_objective_in_l2(momentum: float) -> None:
+    weights = torch.randn(3, 6, 6, generator=torch.Generator().manual_seed(0))
+    images = torch.full((2, 3, 6, 6), 0.5)
+    expected = images + 0.4 * weights / weights.norm()
+    settings = {"epsilon": 0.4, "norm": "l2"}
+
+    def objective(x: Tensor) -> Tensor:
+        return (x * weights).sum((1, 2, 3))
+
+    for attacked in (
+        pgd(objective, images, steps=10, momentum=momentum, **settings),
+        fgsm(objective, images, **settings),
+    ):
+        torch.testing.assert_close(attacked.images, expected)
+
+
+@given(
+    epsilon=st.floats(0, 3),
+    steps=st.integers(1, 6),
+    seed=st.integers(0, 1000),
+    momentum=st.floats(0, 1),
+)
+def test_stays_in_the_l2_ball_and_in_range(
+    epsilon: float, steps: int, seed: int, momentum: float
+) -> None:
+    images = some_images(seed=seed).round(decimals=1)
+    found = pgd(
+        small_network(), images, epsilon=epsilon, steps=steps, norm="l2", momentum=momentum
+    ).images
+    assert (found - images).flatten(1).norm(dim=1).max() <= epsilon * (1 + 1e-5) + 1e-6
+    assert found.min() >= 0
+    assert found.max() <= 1
+
+
+def test_momentum_sums_gradients_divided_by_their_mean_size() -> None:
+    """The gradient of the second step is the larger one, but both count the same."""
+    seen = []
+
+    def objective(x: Tensor) -> Tensor:
+        seen.append(x.detach())
+        slope = torch.tensor([[1.0, 3.0], [-30.0, 10.0], [0.0, 0.0]][len(seen) - 1])
+        return (x * slope).sum(1)
+
+    features, size = torch.zeros(1, 2), 0.1
+    pgd(
+        objective,
+        features,
+        epsilon=9.0,
+        steps=3,
+        step_size=size,
+        norm="l2",
+        momentum=0.5,
+        bounds=None,
+        keep="last",
+    )
+    first, second = torch.tensor([[0.5, 1.5]]), torch.tensor([[-1.5, 0.5]])
+    velocity = 0.5 * first + second
+    torch.testing.assert_close(seen[1], size * first / first.norm())
+    torch.testing.assert_close(seen[2] - seen[1], size * velocity / velocity.norm())
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_an_element_without_a_finite_gradient_does_not_stop_the_others(
+    norm: str, momentum: float
+) -> None:
+    """The square root has an infinite slope at 0, and 0 * inf is NaN."""
+    images = torch.tensor([[0.0, 0.5], [0.2, 0.3]])
+    attacked = pgd(
+        lambda x: (x[:, 0] * 0).sqrt() + x[:, 1],
+        images,
+        epsilon=0.1,
+        steps=4,
+        norm=norm,
+        momentum=momentum,
+    )
+    torch.testing.assert_close(attacked.images, images + torch.tensor([0.0, 0.1]))
+
+
 def test_a_sample_does_not_depend_on_its_batch_mates() -> None:
     network, images = small_network(), some_images(8)
     noise = some_noise(images)
