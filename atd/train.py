@@ -68,9 +68,11 @@ def plan(config: Config) -> list[str]:
         f"atd: {atd.epochs} epochs, {attack if atd.adversarial else 'no attack'}, "
         f"generator {atd.generator}"
     )
-    sets = len(config.data.ood_test) + len(config.data.near_test)
+    data = config.data
+    listed = f"{len(data.ood_test) + len(data.near_test)} OOD sets"
+    sets = f"OOD sets of protocol {data.protocol}" if data.protocol else listed
     lines.append(
-        f"evaluate: {sets} OOD sets, tier {config.evaluate.tier}, "
+        f"evaluate: {sets}, tier {config.evaluate.tier}, "
         f"epsilon {config.evaluation_epsilon * 255:.3g}/255"
     )
     return lines

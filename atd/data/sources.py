@@ -14,6 +14,7 @@ from torch import Tensor
 
 from atd.config import DataConfig, LoaderConfig
 from atd.data.bundled import BUNDLED, bundled_set
+from atd.data.image_list import image_list, list_name
 from atd.data.images import ImageSet, join
 from atd.data.reading import FilePixels, list_images, notice, settle
 from atd.data.sampler import generator_for
@@ -59,6 +60,8 @@ def open_source(source: str, *, split: Split, data: DataConfig) -> ImageSet:
     * `cifar10`, `svhn`, ...: torchvision's data sets under `data.root`, downloaded if absent.
     * `folder:PATH`: all images below PATH. Subfolders are classes if there are two or more and
       no image lies beside them; otherwise the set has no labels.
+    * `list:FILE` or `list:FILE.txt@ROOT`: the images that a text file names, see
+      `atd.data.image_list`.
     * `bundled:NAME`: offline sets, see `atd.data.bundled`.
     * `jigsaw:SOURCE`: the images of a source with their tiles permuted.
     * `A + B`: several sources one behind the other.
@@ -72,7 +75,7 @@ def open_source(source: str, *, split: Split, data: DataConfig) -> ImageSet:
         The set, whose files are decoded when they are fetched.
 
     Raises:
-        UserError: Unknown source, missing or empty folder, failed download.
+        UserError: Unknown source, missing or empty folder or list, failed download.
     """
     parts = split_mixture(source)
     sets = [_open_one(part, split, data) for part in parts]
@@ -154,6 +157,8 @@ def _open_one(source: str, split: Split, data: DataConfig) -> ImageSet:
     match kind, bool(rest):
         case "folder", True:
             return _folder(rest, data)
+        case "list", True:
+            return image_list(rest, data).renamed(_name_of_part(source))
         case "jigsaw", True:
             return jigsaw(_open_one(rest, split, data))
         case "bundled", True if rest in BUNDLED:
@@ -181,9 +186,15 @@ def _name_of_part(source: str) -> str:
         case "folder":
             path = Path(rest).resolve()
             name = path.parent.name if path.name.lower() in _GENERIC_FOLDERS else path.name
-            return re.sub(r"[^\w.-]+", "_", name or path.name).lstrip(".") or "folder"
+            return _safe(name or path.name) or "folder"
+        case "list":
+            return _safe(list_name(rest)) or "list"
         case _:
             return rest or kind
+
+
+def _safe(name: str) -> str:
+    return re.sub(r"[^\w.-]+", "_", name).lstrip(".")
 
 
 def _unknown(source: str) -> UserError:

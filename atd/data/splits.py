@@ -6,13 +6,13 @@ import dataclasses
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 
 from atd.config import Config, DataConfig
 from atd.data.images import ImageSet, join, pick
 from atd.data.overlap import CheckedSet, check, drop_shared, forbid_shared
+from atd.data.protocols import Role, is_same_set, protocol_id_test, protocol_tests
 from atd.data.sources import (
     has_test_split,
     jigsaw,
@@ -23,8 +23,6 @@ from atd.data.sources import (
 from atd.errors import UserError
 
 __all__ = ["DataSplits", "load_splits"]
-
-Role = Literal["far", "near"]
 
 _SEED = 0
 """Which images are held out is the same in every run, so that a detector is never tested on
@@ -71,14 +69,15 @@ def load_splits(config: Config) -> DataSplits:
     """
     data, loader = config.data, config.loader
     # Opened first: a mistake in a name should not cost a long wait.
-    tests = {test.name: _open_test(test, data) for test in _listed_tests(data)}
+    listed = _listed_tests(data)
+    tests = {test.name: _open_test(test, data) for test in listed}
     id_train, id_val, id_test = _checked_id(config)
     outlier_train, outlier_val = _checked_outliers(config, id_train.images, id_val.images)
     for id_set in (id_train, id_val, id_test):
         forbid_shared(id_set, outlier_train)
         forbid_shared(id_set, outlier_val)
 
-    selection = frozenset(test.name for test in _listed_tests(data) if _selects(test, data))
+    selection = frozenset(test.name for test in listed if _selects(test, data))
     ood_test = {}
     for name, images in tests.items():
         if images is None:
@@ -96,7 +95,7 @@ def load_splits(config: Config) -> DataSplits:
         outlier_train=outlier_train.images,
         outlier_val=outlier_val.images,
         ood_test=ood_test,
-        roles={test.name: test.role for test in _listed_tests(data)},
+        roles={test.name: test.role for test in listed},
         selection=selection,
     )
 
@@ -117,8 +116,9 @@ def _checked_id(config: Config) -> list[CheckedSet]:
 def _id_sets(data: DataConfig) -> tuple[ImageSet, ImageSet, ImageSet]:
     pool = open_source(data.id, split="train", data=data)
     _forbid_single_images(pool)
-    if data.id_test:
-        test = open_source(data.id_test, split="test", data=data)
+    own_test = data.id_test or protocol_id_test(data)
+    if own_test:
+        test = open_source(own_test, split="test", data=data)
     elif has_test_split(data.id):
         test = open_source(data.id, split="test", data=data)
     else:
@@ -221,12 +221,18 @@ def _open_test(test: _Test, data: DataConfig) -> ImageSet | None:
 
 
 def _selects(test: _Test, data: DataConfig) -> bool:
-    selecting = split_mixture(data.ood_val) if data.ood_val else []
+    """Whether the best epoch is chosen on the set; without `ood_val`, outliers choose it."""
+    source = data.ood_val or data.outliers
+    selecting = split_mixture(source) if source else []
+    if data.protocol:
+        return any(is_same_set(test.name, part) for part in selecting)
     return any(part in selecting for part in split_mixture(test.source))
 
 
 def _listed_tests(data: DataConfig) -> list[_Test]:
     """The OOD tests with unique names; far ones first."""
+    if data.protocol:
+        return [_Test(*test) for test in protocol_tests(data)]
     listed: list[_Test] = []
     entries: list[tuple[str, Role]] = [(entry, "far") for entry in data.ood_test]
     entries += [(entry, "near") for entry in data.near_test]

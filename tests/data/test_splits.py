@@ -10,6 +10,8 @@ import torch
 from PIL import Image
 
 from atd.config import Config, DataConfig, LoaderConfig
+from atd.data.images import batches
+from atd.data.sources import open_source
 from atd.data.splits import load_splits
 from atd.errors import UserError
 
@@ -223,3 +225,35 @@ def test_mistakes_in_test_names_are_found_before_anything_is_read(root, monkeypa
     monkeypatch.setattr("atd.data.overlap.settle", lambda *_: pytest.fail("read"))
     with pytest.raises(UserError, match="unknown source"):
         load(root, ood_test=["svhm"])
+
+
+def test_an_ood_set_may_be_a_single_image_but_not_empty(root):
+    fill(root / "one", {"": 1}, 7000)
+    splits = load(root, ood_test=[f"folder:{root}/one"])
+    (only,) = splits.ood_test.values()
+    ((pixels, _, rows),) = batches(only, torch.arange(len(only)).split(256))
+    assert (pixels.shape, rows.tolist()) == ((1, 3, 8, 8), [0])
+    (root / "none").mkdir()
+    with pytest.raises(UserError, match="none: no images in") as caught:
+        load(root, ood_test=[f"folder:{root}/none"])
+    assert "\n" not in str(caught.value)
+
+
+def test_an_ood_set_without_a_readable_image_is_refused_in_one_line(root):
+    (root / "broken").mkdir()
+    (root / "broken" / "1.png").write_bytes(b"no image")
+    with pytest.raises(UserError, match="none of its 1 images is readable") as caught:
+        load(root, ood_test=[f"folder:{root}/broken"], skip_corrupt=True)
+    assert "\n" not in str(caught.value)
+
+
+def test_held_out_outliers_that_choose_the_epoch_mark_a_test_set(root, monkeypatch):
+    folders = {"train": f"folder:{root}/food", "test": f"folder:{root}/far"}
+
+    def open_svhn(source, *, split, data):
+        name = folders[split] if source == "svhn" else source
+        return open_source(name, split=split, data=data)
+
+    monkeypatch.setattr("atd.data.splits.open_source", open_svhn)
+    near = f"folder:{root}/near"
+    assert load(root, outliers="svhn", ood_test=["svhn", near]).selection == {"svhn"}
