@@ -1,23 +1,24 @@
-"""The command that judges a trained detector, clean and under attack."""
+"""The command that judges trained detectors, clean and under attack."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-from atd.config import Config, load, restore
+from atd.config import load, restore
 from atd.errors import UserError, run_command
 
 __all__ = ["main"]
 
 _EPILOG = """\
-The image sets and the attack are those the detector was trained with, unless --config or
-overrides say otherwise.
+The image sets and the attack are those the (first) detector was trained with, unless --config or
+overrides say otherwise. Several detectors are attacked alike and put side by side.
 
 examples:
   python evaluate.py checkpoints/digits/detector
-  python evaluate.py checkpoints/digits/detector evaluate.tier=standard evaluate.epsilon=0.15
+  python evaluate.py checkpoints/digits/detector evaluate.tier=strong evaluate.epsilon=0.15
   python evaluate.py checkpoints/cifar10/detector data.ood_test=[folder:my/images] --output out
+  python evaluate.py checkpoints/mine/detector checkpoints/digits/detector --output both
 """
 
 
@@ -29,38 +30,50 @@ def main() -> None:
 def _main() -> None:
     parser = argparse.ArgumentParser(
         prog="evaluate.py",
+        usage="%(prog)s [-h] [--config FILE] [--output DIR] DETECTOR [DETECTOR ...] [key=value ...]",
         description="Find out whether a detector is robust: clean, ID, OOD and both attacked.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("detector", metavar="DETECTOR", help="a detector folder")
+    parser.add_argument("arguments", nargs="+", metavar="DETECTOR", help="a detector folder")
     parser.add_argument("--config", metavar="FILE", help="YAML file instead of the stored options")
     parser.add_argument(
-        "--output", metavar="DIR", help="report folder (default: `report` beside the detector)"
+        "--output",
+        metavar="DIR",
+        help="report folder (default: `report` beside the detector, `comparison` for several)",
     )
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. evaluate.limit=200")
-    arguments = parser.parse_intermixed_args()
-    folder = Path(arguments.detector)
-    output = Path(arguments.output) if arguments.output else folder.resolve().parent / "report"
-    _evaluate(folder, arguments.config, arguments.overrides, output)
+    given = parser.parse_intermixed_args()
+    overrides = [item for item in given.arguments if "=" in item and not Path(item).exists()]
+    folders = [Path(item) for item in given.arguments if item not in overrides]
+    if not folders:
+        raise UserError("name at least one detector folder, e.g. checkpoints/digits/detector")
+    single = folders[0].resolve().parent / "report"
+    output = Path(given.output or (single if len(folders) == 1 else "comparison"))
+    _evaluate(folders, given.config, overrides, output)
 
 
-def _evaluate(folder: Path, config_file: str | None, overrides: list[str], output: Path) -> None:
+def _evaluate(
+    folders: list[Path], config_file: str | None, overrides: list[str], output: Path
+) -> None:
     from atd.data.splits import load_splits
+    from atd.evaluation.comparison import comparison_table, write_comparison
     from atd.evaluation.report import summary_table, write_report
     from atd.evaluation.settings import settings_from
-    from atd.models.detector import Detector
-    from atd.pipeline import judge, limited
+    from atd.judging import claim_report, compare, judge, load_detectors, require_fit
     from atd.training.processes import Processes
 
-    detector = Detector.from_pretrained(folder)
-    if config_file:
-        config = load(config_file, overrides)
-    else:
-        config = restore(detector.config.training, str(folder / "config.json"), overrides)
-    _require_fit(detector.config.image_size, detector.config.channels, config, folder)
+    detectors, paths = load_detectors(folders)
+    first = next(iter(detectors.values()))
+    stored = (first.config.training, str(folders[0] / "config.json"))
+    config = load(config_file, overrides) if config_file else restore(*stored, overrides)
+    several = len(folders) > 1
+    reports = {name: output / name if several else output for name in detectors}
+    for name, detector in detectors.items():
+        require_fit(detector, config, paths[name])
+        claim_report(reports[name], detector, name, paths[name])
     processes = Processes(config.run.device)
-    detector.to(processes.device)
+    for detector in detectors.values():
+        detector.to(processes.device)
     settings = settings_from(
         config,
         device=processes.device,
@@ -68,24 +81,20 @@ def _evaluate(folder: Path, config_file: str | None, overrides: list[str], outpu
         cache=output / "scores",
         progress=processes.is_main,
     )
-    splits = limited(load_splits(config), config.evaluate.limit, config.run.seed)
-    # Fine-tuning leaves the classifier head behind, so its baselines would be unfair.
-    backbone = None if config.atd.finetune else detector.backbone
-    evaluation = judge(detector, backbone, splits, settings, config, folder)
+    splits = load_splits(config)
+    if several:
+        found = compare(detectors, paths, splits, settings, config)
+    else:
+        # Fine-tuning leaves the classifier head behind, so its baselines would be unfair.
+        backbone = None if config.atd.finetune else first.backbone
+        found = [judge(first, backbone, splits, settings, config, folders[0])]
     if processes.is_main:
-        write_report(evaluation, output)
-        print(summary_table(evaluation.results))
-        print(f"report: {output / 'report.md'}")
+        for evaluation, report in zip(found, reports.values(), strict=True):
+            print(f"report: {write_report(evaluation, report)}")
+        if several:
+            print(f"comparison: {write_comparison(found, output)}")
+        print(comparison_table(found) if several else summary_table(found[0].results))
     processes.close()
-
-
-def _require_fit(image_size: int, channels: int, config: Config, folder: Path) -> None:
-    for key, wanted, given in (
-        ("data.image_size", image_size, config.data.image_size),
-        ("data.channels", channels, config.data.channels),
-    ):
-        if wanted != given:
-            raise UserError(f"{key}={given}: the detector in {folder} takes {wanted}")
 
 
 if __name__ == "__main__":

@@ -72,6 +72,11 @@ class DataConfig:
     """Far OOD test sources; `name=source` gives a set a name of its own."""
     near_test: list[str] = field(default_factory=list)
     """Near OOD test sources (semantically close to ID); reported apart from the far mean."""
+    protocol: Literal["", "paper", "openood"] = ""
+    """Published OOD test sets, in place of `ood_test` and `near_test`: `paper` (the ATD paper's
+    eight far sets) or `openood` (near and far sets of OpenOOD v1.5; ID is CIFAR-10 or -100)."""
+    openood: str = ""
+    """Folder of OpenOOD's benchmark_imglist and images_classic; empty means whole sets."""
     image_size: int = 32
     channels: int = 3
     """3 (grey images are repeated) or 1 (colour images become grey)."""
@@ -223,8 +228,11 @@ class AtdConfig:
 class EvaluateConfig:
     """How a detector is judged."""
 
-    tier: Literal["smoke", "paper", "standard"] = "paper"
-    """smoke: PGD-10; paper: PGD-100, one restart; standard: PGD-100, five restarts."""
+    tier: Literal["smoke", "paper", "standard", "strong"] = "paper"
+    """smoke: PGD-10; paper: PGD-100 once; standard: APGD from three starts as well; strong: from
+    five, and feature-space, transfer and Square attacks (`atd.evaluation.tiers`)."""
+    norm: Literal["linf", "l2"] = "linf"
+    """Norm of the attack's ball; Square is left out for l2."""
     epsilon: float = -1.0
     """Attack radius; -1 means the radius the detector was trained for (atd.epsilon)."""
     steps: int = 0

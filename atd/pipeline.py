@@ -10,16 +10,15 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from atd.baselines import build_baseline
-from atd.building import FIT_IMAGES, detector_config, new_backbone, new_generator, standardise
+from atd.building import detector_config, new_backbone, new_generator, standardise
 from atd.config import Config
-from atd.data.images import ImageSet, batches
+from atd.data.images import ImageSet
 from atd.data.splits import DataSplits, load_splits
 from atd.errors import UserError
 from atd.evaluation.card import model_card
-from atd.evaluation.protocol import Evaluation, evaluate
 from atd.evaluation.report import write_report
-from atd.evaluation.settings import Settings, settings_from
+from atd.evaluation.settings import settings_from
+from atd.judging import judge
 from atd.models.backbones import Backbone
 from atd.models.detector import Detector
 from atd.models.robustbench import load_weights
@@ -31,7 +30,7 @@ from atd.training.processes import Processes
 from atd.training.robust_pretraining import RobustPretraining
 from atd.training.stream import Stream
 
-__all__ = ["Run", "judge", "limited"]
+__all__ = ["Run"]
 
 
 class Run:
@@ -217,62 +216,6 @@ class Run:
             write_report(evaluation, self.folder.report)
             self.folder.finish()
         return results
-
-
-def judge(
-    detector: Detector,
-    backbone: Backbone | None,
-    splits: DataSplits,
-    settings: Settings,
-    config: Config,
-    path: Path,
-) -> Evaluation:
-    """Evaluates a detector and the configured baselines on its backbone.
-
-    Args:
-        detector: The detector, on the settings' device.
-        backbone: The pre-trained backbone for the baselines; None skips them.
-        splits: The image sets.
-        settings: Attack and execution.
-        config: All options.
-        path: Where the detector lies.
-
-    Returns:
-        Results and scores.
-
-    Raises:
-        UserError: As `atd.evaluation.protocol.evaluate`.
-    """
-    splits = limited(splits, config.evaluate.limit, config.run.seed)
-    baselines: dict[str, nn.Module] = {}
-    if backbone is not None:
-        backbone.eval().requires_grad_(False)
-        some = splits.id_train.take(FIT_IMAGES, config.run.seed)
-        for name in config.evaluate.baselines:
-            device = next(backbone.parameters()).device
-            pairs = (
-                (pixels.to(device).float() / 255, labels.to(device))
-                for pixels, labels, _ in batches(some, torch.arange(len(some)).split(256))
-            )
-            baselines[name] = build_baseline(name, backbone, pairs)
-    return evaluate(
-        detector,
-        splits,
-        settings,
-        name=config.run.name,
-        path=str(path),
-        baselines=baselines,
-        config=config,
-    )
-
-
-def limited(splits: DataSplits, limit: int, seed: int) -> DataSplits:
-    """The splits with at most `limit` images per evaluated set (0 = all), a seeded subset."""
-    return dataclasses.replace(
-        splits,
-        id_test=splits.id_test.take(limit, seed),
-        ood_test={name: images.take(limit, seed) for name, images in splits.ood_test.items()},
-    )
 
 
 def describe(splits: DataSplits) -> str:

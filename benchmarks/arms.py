@@ -23,7 +23,8 @@ from atd.evaluation.provenance import provenance
 from atd.evaluation.settings import settings_from
 from atd.evaluation.wording import attack_words
 from atd.models.detector import Detector
-from atd.pipeline import Run, limited
+from atd.judging import limited
+from atd.pipeline import Run
 from atd.run_folder import RunFolder
 from atd.training.processes import Processes
 
@@ -111,11 +112,12 @@ def _judge(
     """Mean AUROC over the far sets; the evaluation proper, less its checks and baselines."""
     settings = settings_from(config, device=processes.device, accelerator=processes.accelerator)
     splits = limited(splits, config.evaluate.limit, config.run.seed)
-    inside = settings.score(detector, splits.id_test, 1)
+    everything = settings.attack()
+    inside = settings.score(detector, splits.id_test, 1, everything)
     table = []
     sets = {}
     for name, images in splits.ood_test.items():
-        outside = settings.score(detector, images, -1)
+        outside = settings.score(detector, images, -1, everything)
         id_side = (inside.clean, inside.attacked, inside.clean, inside.attacked)
         ood_side = (outside.clean, outside.clean, outside.attacked, outside.attacked)
         row = [auroc(one, other) for one, other in zip(id_side, ood_side, strict=True)]
@@ -127,7 +129,8 @@ def _judge(
         "epsilon": settings.epsilon,
         "steps": settings.tier.steps,
         "restarts": settings.tier.restarts,
-        "members": ["pgd"],
+        "norm": settings.norm,
+        "members": [str(member) for member in settings.tier.members],
     }
     mean = dict(zip(_CONDITIONS, means, strict=True))
     return {"mean": mean, "sets": sets, "attack": attack}

@@ -121,10 +121,10 @@ def test_keys_change_only_on_purpose() -> None:
     }
     assert {group: len(options) for group, options in names.items()} == {
         "run": 6,
-        "data": 16,
+        "data": 18,
         "backbone": 7,
         "pretrain": 16,
         "atd": 19,
-        "evaluate": 7,
+        "evaluate": 8,
         "loader": 2,
     }

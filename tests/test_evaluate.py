@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import time
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from atd import evaluate
 
@@ -79,3 +81,67 @@ def test_options_that_do_not_fit_are_refused(fail, tiny_run):
     detector = tiny_run.folder / "detector"
     assert "takes 8" in fail(detector, "data.image_size=16")
     assert "did you mean evaluate.tier?" in fail(detector, "evaluate.teir=paper")
+
+
+@pytest.fixture(scope="session")
+def other_run(tiny_run, tmp_path_factory):
+    """The tiny detector under another name and with other weights."""
+    folder = tmp_path_factory.mktemp("other") / "other"
+    shutil.copytree(tiny_run.folder / "detector", folder / "detector")
+    file = folder / "detector" / "config.json"
+    config = json.loads(file.read_text())
+    file.write_text(json.dumps(config | {"name": "other"}))
+    weights = load_file(folder / "detector" / "model.safetensors")
+    weights["feature_mean"] += 0.1
+    save_file(weights, folder / "detector" / "model.safetensors")
+    return folder
+
+
+def test_several_detectors_are_put_side_by_side(run, tiny_run, other_run, tmp_path):
+    detectors = [tiny_run.folder / "detector", other_run / "detector"]
+    out = run(*detectors, "--output", tmp_path, "evaluate.limit=10")
+    found = json.loads((tmp_path / "comparison.json").read_text())
+    assert [item["name"] for item in found["detectors"]] == ["tiny", "other"]
+    for name in ("tiny", "other"):
+        results = json.loads((tmp_path / name / "results.json").read_text())
+        assert results["detector"]["name"] == name
+        assert results["checks"]["transfer_weaker"]["detail"]
+        assert name in out
+    assert (tmp_path / "comparison.html").is_file()
+    assert (tmp_path / "epsilon.png").is_file()
+    pair = [json.loads((tmp_path / n / "results.json").read_text()) for n in ("tiny", "other")]
+    assert pair[0]["attack"] == pair[1]["attack"]
+    assert pair[0]["id"] == pair[1]["id"]
+
+
+def test_a_detector_named_twice_is_told_apart_or_refused(fail, run, tiny_run, tmp_path):
+    detector = tiny_run.folder / "detector"
+    assert "another detector is called tiny" in fail(detector, detector)
+
+
+def test_report_of_another_detector_is_left_alone(fail, run, tiny_run, other_run, tmp_path):
+    run(tiny_run.folder / "detector", "--output", tmp_path, "evaluate.limit=5")
+    before = (tmp_path / "results.json").read_bytes()
+    line = fail(other_run / "detector", "--output", tmp_path, "evaluate.limit=5")
+    assert "holds the report of another detector (tiny in" in line
+    assert "--output" in line
+    assert (tmp_path / "results.json").read_bytes() == before
+    run(tiny_run.folder / "detector", "--output", tmp_path, "evaluate.limit=6")
+
+
+def test_no_detector_is_the_users_mistake(fail):
+    assert "at least one detector" in fail("evaluate.limit=5")
+
+
+def test_strong_tier_and_l2_run(run, tiny_run, tmp_path):
+    detector = tiny_run.folder / "detector"
+    small = ["evaluate.limit=4", "evaluate.steps=2", "evaluate.baselines=[msp]"]
+    run(detector, "evaluate.tier=strong", *small, "--output", tmp_path / "strong")
+    attack = json.loads((tmp_path / "strong" / "results.json").read_text())["attack"]
+    assert attack["members"] == [
+        "pgd-2x1", "apgd-2x5", "features-2x1", "transfer-2x1", "square-1000x1"
+    ]  # fmt: skip
+    run(detector, "evaluate.norm=l2", *small, "--output", tmp_path / "l2")
+    results = json.loads((tmp_path / "l2" / "results.json").read_text())
+    assert results["attack"]["norm"] == "l2"
+    assert "square_weaker" not in results["checks"]

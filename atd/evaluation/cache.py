@@ -1,52 +1,96 @@
-"""Finished scores on disk, so that an interrupted evaluation goes on where it stopped."""
+"""Scores on disk as they are found, so that an interrupted evaluation goes on where it stopped."""
 
 from __future__ import annotations
 
 import hashlib
-import inspect
 import re
+import shutil
 import zipfile
 import zlib
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from atd.evaluation.files import replacing
+from atd.evaluation.worst import Attack, join_parts
 
 if TYPE_CHECKING:
     from atd.evaluation.scoring import Images
 
-__all__ = ["entry", "fingerprint", "read", "write"]
+__all__ = ["ScoreStore", "fingerprint"]
+
+Arrays = dict[str, Any]
 
 
-def entry(folder: Path, detector: nn.Module, images: Images, attack: str) -> Path:
-    """The file that holds the scores of a detector on a set under an attack.
+class ScoreStore:
+    """The scores of one detector on one set under one attack.
 
-    Its name is a function of everything the scores depend on: weights, architecture, attack
-    settings, the attack's own source code, and the set's name, size and a sample of its pixels.
+    A finished set is one file. Until then each batch is a file of its own, named by its first
+    image, so that any number of processes can write and any number can go on from there.
 
     Args:
-        folder: The cache folder.
-        detector: The attacked module.
-        images: The image set.
-        attack: Settings of the attack, as text.
-
-    Returns:
-        A path that may or may not exist yet.
+        file: The file of the finished set; None keeps nothing.
     """
-    import atd.attacks.pgd
 
-    digest = hashlib.sha256(fingerprint(detector).encode())
-    digest.update(inspect.getsource(atd.attacks.pgd).encode())
-    digest.update(f"{attack} {images.name} {len(images)}".encode())
-    sample = torch.linspace(0, len(images) - 1, min(64, len(images))).round().long()
-    pixels = images.fetch(sample)
-    digest.update(str(tuple(pixels.shape)).encode() + pixels.numpy().tobytes())
-    readable = re.sub(r"[^\w.-]+", "-", images.name).strip("-.") or "set"
-    return folder / f"{readable}-{digest.hexdigest()[:20]}.npz"
+    def __init__(self, file: Path | None) -> None:
+        self.file = file
+        self.parts = None if file is None else file.with_suffix(".parts")
+
+    @classmethod
+    def of(
+        cls,
+        folder: Path | None,
+        detector: nn.Module,
+        images: Images,
+        attack: Attack,
+        direction: int,
+    ) -> ScoreStore:
+        """The store named by everything the scores depend on.
+
+        That is: weights and structure of the detector, the attack and its source code, and the
+        set's name, size and a sample of its pixels.
+        """
+        if folder is None:
+            return cls(None)
+        digest = hashlib.sha256(_source_code())
+        for module in (detector, *attack.sources):
+            digest.update(fingerprint(module).encode())
+        numbers = (attack.epsilon, attack.norm, attack.seed, attack.draws, attack.stop, direction)
+        digest.update(" ".join(map(str, (*attack.members, *numbers))).encode())
+        if attack.targets is not None:
+            digest.update(_bytes(attack.targets))
+        sample = torch.linspace(0, len(images) - 1, min(64, len(images))).round().long()
+        pixels = images.fetch(sample)
+        digest.update(f"{images.name} {len(images)} {tuple(pixels.shape)}".encode())
+        digest.update(_bytes(pixels))
+        readable = re.sub(r"[^\w.-]+", "-", images.name).strip("-.") or "set"
+        return cls(folder / f"{readable}-{digest.hexdigest()[:20]}.npz")
+
+    def read(self) -> Arrays | None:
+        """What is there already, or None; damaged files count as absent."""
+        if self.file is None or self.parts is None:
+            return None
+        whole = _read(self.file)
+        if whole is not None:
+            return whole
+        parts = [_read(file) for file in sorted(self.parts.glob("*.npz"))]
+        present = [part for part in parts if part is not None]
+        return join_parts(_disjoint(present)) if present else None
+
+    def add(self, part: Arrays) -> None:
+        """Keeps one batch."""
+        if self.parts is not None:
+            _write(self.parts / f"{int(part['index'][0]):09d}.npz", part)
+
+    def finish(self, whole: Arrays) -> None:
+        """Keeps the finished set and drops its batches."""
+        if self.file is not None and self.parts is not None:
+            _write(self.file, whole)
+            shutil.rmtree(self.parts, ignore_errors=True)
 
 
 def fingerprint(module: nn.Module) -> str:
@@ -54,14 +98,40 @@ def fingerprint(module: nn.Module) -> str:
     digest = hashlib.sha256(repr(module).encode())
     for name, tensor in sorted(module.state_dict().items()):
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-        flat = tensor.detach().cpu().contiguous().flatten()
-        digest.update(flat.view(torch.uint8).numpy().tobytes())
+        digest.update(_bytes(tensor))
     return digest.hexdigest()
 
 
-def read(file: Path | None) -> dict[str, Any] | None:
-    """The stored arrays, or None where there are none or the file is damaged."""
-    if file is None or not file.is_file():
+def _bytes(tensor: Tensor) -> bytes:
+    flat = tensor.detach().cpu().contiguous().flatten()
+    return flat.view(torch.uint8).numpy().tobytes()
+
+
+@cache
+def _source_code() -> bytes:
+    """The code that scores depend on: an attack that was changed must run again."""
+    import atd.attacks
+    from atd.evaluation import subject, worst
+
+    files = sorted(Path(atd.attacks.__file__).parent.glob("*.py"))
+    files += [Path(subject.__file__), Path(worst.__file__)]
+    return b"".join(file.read_bytes() for file in files)
+
+
+def _disjoint(parts: list[Arrays]) -> list[Arrays]:
+    """Parts without images that an earlier part has: batch sizes may differ between runs."""
+    seen: set[int] = set()
+    kept = []
+    for part in parts:
+        positions = set(part["index"].tolist())
+        if not positions & seen:
+            kept.append(part)
+            seen |= positions
+    return kept
+
+
+def _read(file: Path) -> Arrays | None:
+    if not file.is_file():
         return None
     try:
         with np.load(file, allow_pickle=False) as stored:
@@ -70,7 +140,6 @@ def read(file: Path | None) -> dict[str, Any] | None:
         return None
 
 
-def write(file: Path, arrays: dict[str, Any]) -> None:
-    """Stores arrays under a temporary name first, so that a file is whole or absent."""
+def _write(file: Path, arrays: Arrays) -> None:
     with replacing(file) as temporary, temporary.open("wb") as handle:
         np.savez_compressed(handle, **arrays)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from atd.evaluation.wording import attack_words, percent
+from atd.evaluation.wording import attack_words, mean_words, percent
 
 __all__ = ["model_card"]
 
@@ -47,7 +47,7 @@ AUROC in %, clean and with the ID images, the OOD images, or both attacked
 | OOD set | {" | ".join(mean)} |
 |---|{"---|" * len(mean)}
 {rows}
-| **mean of {len(results["mean_over"])} sets** | {average} |
+| **mean of {mean_words(results)}** | {average} |
 
 At the stored threshold {percent(limit["tpr_clean"])} % of clean ID test images pass, and
 {percent(limit["tpr_attacked"])} % of attacked ones; {percent(limit["fpr_clean"])} % of clean and
@@ -57,8 +57,8 @@ Verdict of the attack's own checks: {results["verdict"]}.
 
 ## Limits
 
-The numbers hold for this attack and radius in the L-infinity norm; other changes (rotation, blur,
-patches) were not tried. Images unlike any of the OOD sets above may behave otherwise.
+The numbers hold for this attack, norm and radius; other changes (rotation, blur, patches) were not
+tried. Images unlike any of the OOD sets above may behave otherwise.
 
 Trained with seed {results["provenance"]["seed"]} at commit {results["provenance"]["commit"]};
 all options are in `config.json`.

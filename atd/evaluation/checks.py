@@ -1,7 +1,7 @@
 """Signs that a robustness number is too good to be true (Carlini et al. 2019, section 5).
 
-Each function judges plain numbers and returns a `Check`; the attacks that produce the numbers
-run in `atd.evaluation.protocol`.
+Each function judges plain numbers and returns a `Check`; the numbers come from the main attack,
+from `atd.evaluation.probes` (attacks on a few images) and from `atd.evaluation.consistency`.
 """
 
 from __future__ import annotations
@@ -17,10 +17,15 @@ from atd.evaluation.metrics import Array
 __all__ = [
     "Check",
     "TRUSTED",
+    "agrees",
     "attack_never_weaker",
-    "epsilon_monotone",
     "gradients_present",
+    "gradients_true",
+    "gradients_useful",
+    "ladder_falls",
+    "scores_distinct",
     "scores_finite",
+    "strong_enough",
     "unbounded_attack_wins",
     "verdict",
     "weaker_attack_is_weaker",
@@ -28,9 +33,16 @@ __all__ = [
 
 TRUSTED = "robustness numbers can be trusted"
 
-_TOLERANCE = 0.01
+Flags = np.ndarray[Any, np.dtype[np.bool_]]
+
+_AUROC_TOLERANCE = 0.01
 _ZERO_GRADIENT_LIMIT = 0.01
 _UNBOUNDED_LIMIT = 0.05
+_OVERSTATED_LIMIT = 0.05
+_TIED_LIMIT = 0.05
+_SPREAD_TOLERANCE = 1e-3
+_GRADIENT_LIMIT = 0.1
+_USELESS_LIMIT = 0.2
 
 
 class Check(TypedDict):
@@ -38,7 +50,7 @@ class Check(TypedDict):
 
     Attributes:
         passed: Whether nothing suspicious was found.
-        value: The number, or numbers, behind it.
+        value: The number, or [x, AUROC] pairs, behind it.
         detail: What was looked at and what a failure would mean, in plain words.
     """
 
@@ -47,14 +59,19 @@ class Check(TypedDict):
     detail: str
 
 
-def scores_finite(scores: Sequence[Array]) -> Check:
-    """Every clean and attacked score is a finite number."""
-    bad = int(sum((~np.isfinite(values)).sum() for values in scores))
+def scores_finite(broken: Sequence[Flags]) -> Check:
+    """No image, clean or perturbed, got a score that is not a finite number.
+
+    Args:
+        broken: Per set, whether each image did.
+    """
+    share = float(np.concatenate(broken).mean())
     detail = (
-        "Scores that are NaN or infinite. Any at all would mean that the detector breaks on some "
-        "images and that ranks, hence the AUROC, are meaningless."
+        "Share of images that made the detector return NaN or infinity at least once, unchanged "
+        "or perturbed. Any at all would mean that the detector breaks on some inputs; a break "
+        "under attack hides what the attack would have found."
     )
-    return Check(passed=bad == 0, value=float(bad), detail=detail)
+    return Check(passed=share == 0, value=share, detail=detail)
 
 
 def attack_never_weaker(gains: Sequence[Array]) -> Check:
@@ -71,7 +88,7 @@ def attack_never_weaker(gains: Sequence[Array]) -> Check:
     return Check(passed=worse == 0, value=float(worse), detail=detail)
 
 
-def gradients_present(zero_gradient: Sequence[np.ndarray[Any, np.dtype[np.bool_]]]) -> Check:
+def gradients_present(zero_gradient: Sequence[Flags]) -> Check:
     """Hardly any image has an input gradient that is exactly zero.
 
     Args:
@@ -87,34 +104,50 @@ def gradients_present(zero_gradient: Sequence[np.ndarray[Any, np.dtype[np.bool_]
 
 
 def weaker_attack_is_weaker(name: str, weaker: float, main: float) -> Check:
-    """A weak attack leaves at least as much AUROC as the main one.
+    """An attack that should find less leaves at least as much AUROC as the main one.
 
     Args:
-        name: The weak attack, as read in the report.
+        name: The attack, as read in the report.
         weaker: AUROC on a subset under it, both sides attacked.
         main: AUROC on the same subset under the main attack.
     """
     detail = (
-        f"AUROC under {name} minus AUROC under PGD on a subset, both sides attacked. Clearly "
-        f"below 0 would mean that {name} finds what PGD misses: PGD is stuck and the robust "
-        "numbers are too high."
+        f"AUROC under {name} minus AUROC under APGD on a subset, both sides attacked. Clearly "
+        f"below 0 would mean that {name} finds what the gradient misses: gradient attacks are "
+        "stuck and the robust numbers are too high."
     )
-    return Check(passed=weaker >= main - _TOLERANCE, value=weaker - main, detail=detail)
+    return Check(passed=weaker >= main - _AUROC_TOLERANCE, value=weaker - main, detail=detail)
 
 
-def epsilon_monotone(ladder: Mapping[float, float]) -> Check:
-    """A larger attack radius never helps the defender.
+def strong_enough(used: str, auroc: float, stronger: str, reached: float) -> Check:
+    """The attack of the tier finds nearly what a stronger one finds.
 
     Args:
-        ladder: AUROC on a subset, both sides attacked, for each radius.
+        used: The tier's first attack.
+        auroc: AUROC on a subset under it, both sides attacked.
+        stronger: A stronger attack.
+        reached: AUROC on the same subset under that one.
     """
-    rungs = [list(pair) for pair in sorted(ladder.items())]
-    rises = [later[1] - earlier[1] for earlier, later in itertools.pairwise(rungs)]
     detail = (
-        "[epsilon, AUROC] on a subset, both sides attacked. A larger ball contains the smaller "
-        "one, so an AUROC that rises would mean that the optimisation fails at larger radii."
+        f"AUROC under {used} minus AUROC under {stronger} on a subset, both sides attacked (at most "
+        f"{_OVERSTATED_LIMIT}). More would mean that this tier's numbers are too high, whatever "
+        "the detector: use a stronger one."
     )
-    return Check(passed=max(rises, default=0.0) <= _TOLERANCE, value=rungs, detail=detail)
+    return Check(passed=auroc - reached <= _OVERSTATED_LIMIT, value=auroc - reached, detail=detail)
+
+
+def ladder_falls(what: str, ladder: Mapping[float, float], failure: str) -> Check:
+    """A stronger attack never helps the defender.
+
+    Args:
+        what: Name of the strength, e.g. `epsilon`.
+        ladder: AUROC on a subset, both sides attacked, for each strength.
+        failure: What it would mean if the AUROC rose.
+    """
+    rungs = [[float(x), y] for x, y in sorted(ladder.items())]
+    rises = [later[1] - earlier[1] for earlier, later in itertools.pairwise(rungs)]
+    detail = f"[{what}, AUROC] on a subset, both sides attacked. {failure}"
+    return Check(passed=max(rises, default=0.0) <= _AUROC_TOLERANCE, value=rungs, detail=detail)
 
 
 def unbounded_attack_wins(auroc: float) -> Check:
@@ -129,6 +162,65 @@ def unbounded_attack_wins(auroc: float) -> Check:
         "optimise the score, whatever the radius."
     )
     return Check(passed=auroc <= _UNBOUNDED_LIMIT, value=auroc, detail=detail)
+
+
+def agrees(what: str, difference: float, failure: str) -> Check:
+    """Two ways to score the same images agree.
+
+    Args:
+        what: The two ways.
+        difference: Largest difference of scores, in standard deviations of the scores.
+        failure: What a failure would mean.
+    """
+    detail = (
+        f"Largest difference of scores {what}, in standard deviations of the scores (at most "
+        f"{_SPREAD_TOLERANCE}). {failure}"
+    )
+    return Check(passed=difference <= _SPREAD_TOLERANCE, value=difference, detail=detail)
+
+
+def scores_distinct(scores: Array) -> Check:
+    """Different images hardly ever get exactly the same score.
+
+    Args:
+        scores: Clean scores of different images.
+    """
+    tied = 1.0 - len(np.unique(scores)) / len(scores)
+    detail = (
+        "Share of different images whose score equals another's to the last bit (at most "
+        f"{_TIED_LIMIT:.0%}). More would mean scores that are rounded, counted, or probabilities "
+        "saturated at 0 and 1: ties hide what an attack moves, and ranks become arbitrary."
+    )
+    return Check(passed=tied <= _TIED_LIMIT, value=tied, detail=detail)
+
+
+def gradients_true(wrong: float) -> Check:
+    """The gradient that the attack follows is the gradient of the score.
+
+    Args:
+        wrong: Share of directions in which they differ by more than a tenth.
+    """
+    detail = (
+        "Share of images and directions in which the score changes by more than a tenth more or "
+        f"less than its gradient says (at most {_GRADIENT_LIMIT:.0%}). More would mean that a part "
+        "of the detector passes no gradient, a wrong one, or moves in jumps: the attack is led "
+        "astray."
+    )
+    return Check(passed=wrong <= _GRADIENT_LIMIT, value=wrong, detail=detail)
+
+
+def gradients_useful(useless: float) -> Check:
+    """A step along the gradient does more harm than a step in a random direction.
+
+    Args:
+        useless: Share of images on which it does not.
+    """
+    detail = (
+        "Share of images on which a step of a tenth of epsilon along the gradient's sign does "
+        f"less harm than one of random signs (at most {_USELESS_LIMIT:.0%}). More would mean "
+        "shattered gradients: true at a point, useless a little way off."
+    )
+    return Check(passed=useless <= _USELESS_LIMIT, value=useless, detail=detail)
 
 
 def verdict(checks: Mapping[str, Check]) -> str:

@@ -1,20 +1,21 @@
-"""Pictures of an evaluation: score histograms, ROC curves, adversarial examples.
-
-Colours are those of Okabe & Ito, which people with colour-blindness can tell apart; curves
-differ in their dashes too.
-"""
+"""Pictures of scores: histograms, ROC curves, what a threshold accepts."""
 
 from __future__ import annotations
 
+import textwrap
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from atd.evaluation.files import replacing
+from atd.evaluation.curves import epsilon_figure, steps_figure
+from atd.evaluation.drawing import BLUE, COLOURS, DASHES, VERMILION, footer, grid, marker, save
+from atd.evaluation.examples import example_figure
 from atd.evaluation.metrics import Array, auroc
 from atd.evaluation.scoring import ScoredSet
-from atd.evaluation.wording import attack_words, fraction_255
+from atd.evaluation.wording import basis, percent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,18 +23,16 @@ if TYPE_CHECKING:
 
     from atd.evaluation.protocol import Evaluation
 
-__all__ = ["example_figure", "histogram_figure", "roc_figure", "save_plots"]
+__all__ = ["histogram_figure", "roc_figure", "save_plots", "threshold_figure"]
 
-_BLUE, _VERMILION, _BLACK = "#0072B2", "#D55E00", "#000000"
-_CURVES = (_BLUE, _VERMILION, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", _BLACK, "#8C7A00")
-_DASHES = ("-", "--", "-.", ":")
-_STYLE: Any = {
-    "font.size": 9,
-    "axes.titlesize": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "legend.frameon": False,
+_TITLES = {
+    "clean": "clean",
+    "in": "in: ID attacked",
+    "out": "out: OOD attacked",
+    "both": "both attacked",
 }
+_BINS = 40
+_TICKS = (0.01, 0.05, 0.2, 0.5, 1.0)
 
 
 def save_plots(evaluation: Evaluation, folder: Path) -> list[str]:
@@ -44,128 +43,142 @@ def save_plots(evaluation: Evaluation, folder: Path) -> list[str]:
         folder: Where the PNG files go.
 
     Returns:
-        Names of the files: `scores.png`, `roc.png` and `examples.png`.
+        Names of the files.
     """
-    import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    drawings = {
+    drawings: dict[str, Callable[[Evaluation], Figure]] = {
         "scores.png": histogram_figure,
         "roc.png": roc_figure,
+        "epsilon.png": epsilon_figure,
+        "steps.png": steps_figure,
+        "threshold.png": threshold_figure,
         "examples.png": example_figure,
     }
     for name, draw in drawings.items():
-        with matplotlib.rc_context(_STYLE), replacing(folder / name) as temporary:
-            figure = draw(evaluation)
-            FigureCanvasAgg(figure)
-            figure.savefig(temporary, format="png", dpi=140)
+        save(partial(draw, evaluation), folder / name)
     return list(drawings)
 
 
 def histogram_figure(evaluation: Evaluation) -> Figure:
-    """Score histograms: a row per OOD set, unchanged on the left and attacked on the right."""
-    figure, axes = _grid(len(evaluation.ood), 2, width=3.6, height=1.7)
+    """Score histograms, as Fig. 2 of the ATD paper: a row per OOD set, a column per condition.
+
+    ID bars stand, OOD bars hang, so that scores of both sides that gather at the same value stay
+    visible; the square-root scale does the same for the few that do not gather.
+    """
+    sets, inside = evaluation.ood, evaluation.id_test
+    figure, axes = grid(len(sets), len(_TITLES), width=2.45, height=1.5, share="row")
     threshold = float(evaluation.results["threshold"]["value"])
-    for row, (name, outside) in zip(axes, evaluation.ood.items(), strict=True):
-        inside = evaluation.id_test
-        bins = _bins([inside.clean, inside.attacked, outside.clean, outside.attacked])
-        _histogram(row[0], inside.clean, outside.clean, bins, threshold)
-        _histogram(row[1], inside.attacked, outside.attacked, bins, threshold)
-        row[0].set_ylabel(name)
-    axes[0][0].set_title("unchanged images")
-    axes[0][1].set_title("attacked images")
-    figure.supxlabel(f"score (larger = more likely OOD)\n{_attack(evaluation)}", fontsize=8)
-    names = [f"ID ({evaluation.id_test.name})", "OOD", "threshold"]
+    for row, (name, outside) in zip(axes, sets.items(), strict=True):
+        shown = [inside.clean, inside.attacked, outside.clean, outside.attacked]
+        bins = _bins(shown, threshold)
+        for axis, condition in zip(row, _TITLES, strict=True):
+            _histogram(axis, *_pair(inside, outside, condition), bins)
+            marker(axis, threshold, "threshold")
+            axis.tick_params(labelsize=7)
+        _share_ticks(row[0])
+        row[0].set_ylabel(textwrap.fill(name[:32], 16), fontsize=8)
+    for axis, title in zip(axes[0], _TITLES.values(), strict=True):
+        axis.set_title(title + "\n" + axis.get_title(), fontsize=9)
+    scale = "score (larger = more likely OOD); bars: share of images, square-root scale"
+    footer(figure, scale, f"{_name(evaluation)}. {basis(evaluation.results)}")
+    labels = [f"ID ({inside.name}), upwards", "OOD, downwards", "threshold"]
     handles, _ = axes[0][0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside upper center", ncols=3)
+    figure.legend(handles, labels, loc="outside upper center", ncols=3)
     return figure
 
 
 def roc_figure(evaluation: Evaluation) -> Figure:
     """ROC curves of every OOD set, unchanged on the left and both sides attacked on the right."""
-    figure, axes = _grid(1, 2, width=4.2, height=4.0)
-    inside = evaluation.id_test
-    panels = (("unchanged images", "clean"), ("ID and OOD images attacked", "attacked"))
-    for axis, (title, kind) in zip(axes[0], panels, strict=True):
+    figure, axes = grid(1, 2, width=4.4, height=4.2)
+    panels = (("unchanged images", "clean"), ("ID and OOD images attacked", "both"))
+    for axis, (title, condition) in zip(axes[0], panels, strict=True):
         axis.plot([0, 1], [0, 1], color="0.8", linewidth=0.8)
         for number, (name, outside) in enumerate(evaluation.ood.items()):
-            id_scores, ood_scores = getattr(inside, kind), getattr(outside, kind)
+            pair = _pair(evaluation.id_test, outside, condition)
             axis.plot(
-                *_roc(id_scores, ood_scores),
-                color=_CURVES[number % len(_CURVES)],
-                linestyle=_DASHES[number % len(_DASHES)],
-                label=f"{name}: {auroc(id_scores, ood_scores):.1%}",
+                *_roc(*pair),
+                color=COLOURS[number % len(COLOURS)],
+                linestyle=DASHES[number % len(DASHES)],
+                label=f"{name}: {auroc(*pair):.1%}",
             )
         axis.set(title=title, xlabel="share of ID images flagged", aspect="equal")
-        axis.set(xlim=(0, 1), ylim=(0, 1.005))
+        axis.set(xlim=(-0.01, 1.01), ylim=(0, 1.01))
         axis.legend(title="AUROC", loc="lower right", fontsize=8)
     axes[0][0].set_ylabel("share of OOD images flagged")
-    figure.supxlabel(_attack(evaluation), fontsize=8)
+    footer(figure, f"{_name(evaluation)}. {basis(evaluation.results)}")
     return figure
 
 
-def example_figure(evaluation: Evaluation) -> Figure:
-    """Images, what the attacker added (magnified), and the attacked images, with scores."""
-    shown = _examples(evaluation)
-    epsilon = float(evaluation.results["attack"]["epsilon"])
-    figure, axes = _grid(3, len(shown), width=1.55, height=1.75)
-    for column, (name, scored, number) in enumerate(shown):
-        index = scored.example_index[number]
-        image = scored.example_clean[number].astype(np.float32) / 255.0
-        attacked = scored.example_attacked[number]
-        change = (attacked - image) / (2 * epsilon) + 0.5 if epsilon else np.full_like(image, 0.5)
-        _picture(axes[0][column], image, f"{name[:18]}\nscore {scored.clean[index]:.2f}")
-        _picture(axes[1][column], change.clip(0, 1), "")
-        _picture(axes[2][column], attacked, f"score {scored.attacked[index]:.2f}")
-    gain = f" x {1 / (2 * epsilon):.0f}" if epsilon else ""
-    for row, label in zip(axes, ("image", f"change{gain}", "attacked"), strict=True):
-        row[0].set_ylabel(label)
-    radius = fraction_255(epsilon)
-    words = f"{_attack(evaluation)}; no pixel moves by more than {radius}"
-    figure.supxlabel(words, fontsize=8)
+def threshold_figure(evaluation: Evaluation) -> Figure:
+    """Share of ID and OOD images accepted against the threshold, clean and attacked."""
+    figure, axes = grid(1, 1, width=7.0, height=3.6)
+    axis, inside = axes[0][0], evaluation.id_test
+    outside = [evaluation.ood[name] for name in evaluation.results["mean_over"]]
+    value = float(evaluation.results["threshold"]["value"])
+    curves = {
+        "ID, clean": (inside.clean, BLUE, "-"),
+        "ID, attacked": (inside.attacked, BLUE, "--"),
+        "OOD, clean": (np.concatenate([scored.clean for scored in outside]), VERMILION, "-"),
+        "OOD, attacked": (np.concatenate([scored.attacked for scored in outside]), VERMILION, "--"),
+    }
+    low, high = _reach([scores for scores, _, _ in curves.values()], value)
+    margin = 0.04 * (high - low)
+    at = np.linspace(low - margin, high + margin, 600)
+    marker(axis, value, f"stored threshold, {value:.4g}")
+    for name, (scores, colour, dash) in curves.items():
+        accepted = np.searchsorted(np.sort(scores), at, side="right") / len(scores)
+        share = float((scores <= value).mean())
+        label = f"{name}: {percent(share)} % at the stored threshold"
+        axis.plot(at, accepted, color=colour, linestyle=dash, label=label)
+        axis.plot(value, share, color=colour, marker="o", markersize=4)
+    axis.set(xlabel="threshold", ylabel="share of images accepted", xlim=(at[0], at[-1]))
+    axis.yaxis.set_major_formatter("{x:.0%}")
+    figure.legend(*axis.get_legend_handles_labels(), loc="outside upper center", ncols=2)
+    footer(figure, f"{_name(evaluation)}. {basis(evaluation.results)}")
     return figure
 
 
-def _grid(rows: int, columns: int, *, width: float, height: float) -> tuple[Figure, Any]:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width * columns, height * rows + 0.7), layout="constrained")
-    return figure, figure.subplots(rows, columns, squeeze=False)
+def _name(evaluation: Evaluation) -> str:
+    name: str = evaluation.results["detector"]["name"]
+    return name
 
 
-def _attack(evaluation: Evaluation) -> str:
-    name = evaluation.results["detector"]["name"]
-    return f"{name}, attack: {attack_words(evaluation.results['attack'])}"
+def _pair(inside: ScoredSet, outside: ScoredSet, condition: str) -> tuple[Array, Array]:
+    """Scores of both sides under a condition."""
+    return (
+        inside.attacked if condition in ("in", "both") else inside.clean,
+        outside.attacked if condition in ("out", "both") else outside.clean,
+    )
 
 
-def _bins(scores: list[Array]) -> Array:
-    """Common bins over all but the outermost scores, which are counted in the last bins."""
+def _reach(scores: list[Array], threshold: float) -> tuple[float, float]:
+    """The range of all but the outermost scores, with the threshold in it."""
     low, high = np.quantile(np.concatenate(scores), [0.002, 0.998])
-    if high <= low:
-        low, high = low - 0.5, high + 0.5
-    return np.linspace(low, high, 41)
+    low, high = min(float(low), threshold), max(float(high), threshold)
+    return (low, high) if high > low else (low - 0.5, high + 0.5)
 
 
-def _histogram(axis: Axes, inside: Array, outside: Array, bins: Array, threshold: float) -> None:
-    for scores, colour, hatch in ((inside, _BLUE, ""), (outside, _VERMILION, "////")):
-        axis.hist(
-            scores.clip(bins[0], bins[-1]),
-            bins=bins.tolist(),
-            weights=np.full(len(scores), 1 / len(scores)),
-            histtype="stepfilled",
-            facecolor=(*_rgb(colour), 0.35),
-            edgecolor=colour,
-            hatch=hatch,
-            linewidth=1.0,
-            label=colour,
-        )
-    axis.axvline(threshold, color=_BLACK, linestyle="--", linewidth=1.0, label="threshold")
-    axis.set_yticks([])
-    axis.spines["left"].set_visible(False)
+def _bins(scores: list[Array], threshold: float) -> Array:
+    """Edges of common bins; outermost scores are counted in the last ones."""
+    low, high = _reach(scores, threshold)
+    return np.linspace(low, high, _BINS + 1)
 
 
-def _rgb(colour: str) -> tuple[float, ...]:
-    return tuple(int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5))
+def _histogram(axis: Axes, inside: Array, outside: Array, bins: Array) -> None:
+    for scores, colour, side in ((inside, BLUE, 1), (outside, VERMILION, -1)):
+        counts, _ = np.histogram(scores.clip(bins[0], bins[-1]), bins)
+        heights = side * np.sqrt(counts / len(scores))
+        axis.stairs(heights, bins, fill=True, color=colour, label=colour)
+    axis.axhline(0, color="black", linewidth=0.6)
+    axis.set_title(f"AUROC {percent(auroc(inside, outside))} %", fontsize=8, pad=2)
+
+
+def _share_ticks(axis: Axes) -> None:
+    """Ticks at round shares on the square-root scale, the same above and below zero."""
+    highest = max(map(abs, axis.get_ylim()))
+    shares = [share for share in _TICKS if share**0.5 <= highest][-2:]
+    places = [side * share**0.5 for share in shares for side in (1, -1)]
+    axis.set_yticks([0, *places], ["0", *(f"{share:.0%}" for share in shares for _ in (1, -1))])
+    axis.set_ylim(-1.05 * highest, 1.05 * highest)
 
 
 def _roc(inside: Array, outside: Array) -> tuple[Array, Array]:
@@ -174,28 +187,3 @@ def _roc(inside: Array, outside: Array) -> tuple[Array, Array]:
     labels = np.concatenate([np.zeros(len(inside)), np.ones(len(outside))])
     flagged_id, flagged_ood, _ = roc_curve(labels, np.concatenate([inside, outside]))
     return flagged_id, flagged_ood
-
-
-def _examples(evaluation: Evaluation) -> list[tuple[str, ScoredSet, int]]:
-    """Three ID images, and three OOD images from as many sets as there are."""
-    inside = evaluation.id_test
-    chosen = [(inside.name, inside, at) for at in range(min(3, len(inside.example_index)))]
-    longest = max(len(scored.example_index) for scored in evaluation.ood.values())
-    spread = [
-        (name, scored, at)
-        for at in range(longest)
-        for name, scored in evaluation.ood.items()
-        if at < len(scored.example_index)
-    ]
-    return chosen + spread[:3]
-
-
-def _picture(axis: Axes, image: np.ndarray[Any, np.dtype[np.float32]], title: str) -> None:
-    pixels = np.moveaxis(image, 0, -1)
-    if pixels.shape[-1] == 1:
-        pixels = np.repeat(pixels, 3, axis=-1)
-    axis.imshow(pixels, interpolation="nearest", vmin=0, vmax=1)
-    axis.set(xticks=[], yticks=[])
-    axis.set_title(title, fontsize=8)
-    for spine in axis.spines.values():
-        spine.set_visible(False)

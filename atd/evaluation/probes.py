@@ -1,91 +1,169 @@
-"""The attacks behind the checks: weak, larger and unbounded ones, each on a few images."""
+"""The attacks behind the checks and the curves: weak, strong and unbounded ones, on a few images.
+
+They cost about as much as 800 attack steps on 128 images, whatever the size of the sets.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from atd.evaluation import checks as judge
 from atd.evaluation.metrics import Array, auroc
-from atd.evaluation.scoring import Images, Method
-from atd.evaluation.settings import Settings, Tier
+from atd.evaluation.scoring import Images
+from atd.evaluation.settings import Settings
+from atd.evaluation.subset import Sides
+from atd.evaluation.tiers import Member
 
-__all__ = ["probe_checks"]
+__all__ = ["PROBE_PASSES", "Probes"]
 
-_IMAGES = 64
-_STEPS = 50
+_STEPS = 40
+_QUERIES = 500
+_LADDER = (1, 5, 10, 20)
+_RADII = (0.25, 0.5, 1.0, 1.5, 2.0, 4.0)
+_RESTARTS = 3
+PROBE_PASSES = 2 * (_STEPS * (len(_RADII) + _RESTARTS + 4) + sum(_LADDER)) + _QUERIES
+"""Passes per image of all checks, roughly, for the progress bar."""
 
 
-def probe_checks(
-    detector: nn.Module, inside: Images, outside: Sequence[Images], settings: Settings
-) -> dict[str, judge.Check]:
-    """Runs the checks that need attacks of their own, on about 64 images of each side.
+@dataclass
+class Probes:
+    """Attacks a few images of both sides in many ways.
 
-    Args:
+    Attributes:
         detector: The judged detector.
-        inside: ID test images.
-        outside: OOD test sets; each gives its share of the images.
-        settings: The evaluation's settings; probes take one restart and at most 50 steps.
-
-    Returns:
-        The checks by name.
+        sides: The images.
+        settings: The evaluation's settings; probes start once and take at most 40 steps, or
+            as many as the evaluation's attack where that takes fewer.
+        sources: Other detectors, for the transfer attack.
+        tick: Called with the number of images attacked.
     """
 
-    def probe(epsilon: float, method: Method = "pgd", steps: int = _STEPS) -> float:
-        tier = Tier("probe", steps, restarts=1)
-        return _attacked_auroc(
-            detector, inside, outside, replace(settings, tier=tier, epsilon=epsilon), method
-        )
+    detector: nn.Module
+    sides: Sides
+    settings: Settings
+    sources: Sequence[nn.Module] = ()
+    tick: Callable[[int], None] | None = None
+    _known: dict[str, tuple[Array, Array]] = field(default_factory=dict)
 
-    radius, steps = settings.epsilon, min(settings.tier.steps, _STEPS)
-    ladder = {0.0: probe(0.0, "none")}
-    ladder |= {factor * radius: probe(factor * radius, steps=steps) for factor in (0.5, 1, 2, 4)}
-    main, weaker = ladder[radius], judge.weaker_attack_is_weaker
-    return {
-        "fgsm_weaker": weaker("FGSM", probe(radius, "fgsm"), main),
-        "noise_weaker": weaker("random noise", probe(radius, "noise"), main),
-        "epsilon_monotone": judge.epsilon_monotone(ladder),
-        "unbounded_attack_wins": judge.unbounded_attack_wins(probe(1.0)),
-    }
+    def scores(self, member: Member | None, factor: float = 1.0) -> tuple[Array, Array]:
+        """Scores of the ID and the OOD images under an attack.
 
+        Args:
+            member: The attack; None leaves the images as they are.
+            factor: Radius as a multiple of the evaluation's epsilon.
+        """
+        key = f"{member} {factor}"
+        if key not in self._known:
+            members = () if member is None else (member,)
+            epsilon = min(1.0, factor * self.settings.epsilon)
+            attack = self.settings.attack(members, epsilon=epsilon, sources=tuple(self.sources))
 
-def _attacked_auroc(
-    detector: nn.Module,
-    inside: Images,
-    outside: Sequence[Images],
-    settings: Settings,
-    method: Method,
-) -> float:
-    def attacked(images: Images, count: int, direction: Literal[1, -1]) -> Array:
-        return settings.score(detector, _few(images, count), direction, method).attacked
+            def attacked(images: Images, direction: Literal[1, -1]) -> Array:
+                scored = self.settings.score(self.detector, images, direction, attack, self.tick)
+                return scored.attacked
 
-    each = -(-_IMAGES // len(outside))
-    ood_scores = np.concatenate([attacked(images, each, -1) for images in outside])
-    return auroc(attacked(inside, _IMAGES, 1), ood_scores)
+            outside = np.concatenate([attacked(images, -1) for images in self.sides.outside])
+            self._known[key] = attacked(self.sides.inside, 1), outside
+        return self._known[key]
 
+    def auroc(self, member: Member | None, factor: float = 1.0) -> float:
+        """AUROC under an attack on both sides."""
+        return auroc(*self.scores(member, factor))
 
-@dataclass(frozen=True)
-class _Subset:
-    """Some images of a set, in its order."""
+    @property
+    def main(self) -> Member:
+        """The attack that others are compared with: the strongest for its steps."""
+        return Member("apgd", min(self.settings.tier.steps, _STEPS))
 
-    name: str
-    images: Images
-    positions: Tensor
+    def checks(self) -> dict[str, judge.Check]:
+        """Every check that rests on an attack of its own."""
+        main, steps = self.main, self.main.steps
+        reached = self.auroc(main)
 
-    def __len__(self) -> int:
-        return len(self.positions)
+        def weaker(name: str, member: Member) -> judge.Check:
+            return judge.weaker_attack_is_weaker(name, self.auroc(member), reached)
 
-    def fetch(self, indices: Tensor | Sequence[int]) -> Tensor:
-        """Images (B, C, H, W) as uint8 on the CPU."""
-        return self.images.fetch(self.positions[torch.as_tensor(indices)])
+        found = {
+            "noise_weaker": weaker("random noise", Member("noise", 1, _RESTARTS)),
+            "fgsm_weaker": weaker("FGSM", Member("fgsm")),
+            "saturating_loss_weaker": weaker(
+                "PGD on the binary cross-entropy, which saturates,", Member("saturating", steps)
+            ),
+        }
+        if self.settings.norm == "linf":
+            name = "Square, which sees scores only,"
+            found["square_weaker"] = weaker(name, Member("square", _QUERIES))
+        if self.sources:
+            found["transfer_weaker"] = weaker(
+                "PGD on other detectors, transferred,", Member("transfer", steps)
+            )
+        return found | {
+            "tier_strong_enough": judge.strong_enough(
+                str(self._first), self.auroc(self._first), str(main), reached
+            ),
+            "steps_monotone": judge.ladder_falls(
+                "steps",
+                self._ladder(self._steps()),
+                "More steps can only help an attacker who keeps the best, so an AUROC that rises "
+                "would mean that the attack does not optimise the score.",
+            ),
+            "restarts_monotone": judge.ladder_falls(
+                "restarts",
+                {1: reached, _RESTARTS: self.auroc(Member("apgd", steps, _RESTARTS))},
+                "The worst of several starts cannot be better than that of one, so an AUROC that "
+                "rises would mean that scores change by themselves.",
+            ),
+            "epsilon_monotone": judge.ladder_falls(
+                "epsilon",
+                {factor * self.settings.epsilon: self.auroc(*at) for factor, at in self._radii()},
+                "A larger ball contains the smaller one, so an AUROC that rises would mean that "
+                "the optimisation fails at larger radii.",
+            ),
+            "unbounded_attack_wins": judge.unbounded_attack_wins(
+                self.auroc(main, 1.0 / max(self.settings.epsilon, 1e-9))
+            ),
+        }
 
+    def curves(self) -> dict[str, Any]:
+        """AUROC against radius and against steps, for each attacked side; all scores are known."""
+        inside, outside = self.scores(None)
+        epsilon = [
+            {"epsilon": factor * self.settings.epsilon} | self._conditions(*at)
+            for factor, at in self._radii()
+        ]
+        steps = [
+            {"steps": count} | self._conditions(member)
+            for count, member in [(0, None), *self._steps().items()]
+        ]
+        images = {"id": len(inside), "ood": len(outside)}
+        return {"attack": str(self.main), "images": images, "epsilon": epsilon, "steps": steps}
 
-def _few(images: Images, count: int) -> _Subset:
-    """Evenly spaced images, so that sets sorted by class are represented."""
-    positions = torch.linspace(0, len(images) - 1, min(count, len(images))).round().long()
-    return _Subset(f"check {images.name}", images, positions)
+    @property
+    def _first(self) -> Member:
+        """The tier's first member, in the steps that probes may take."""
+        return Member(self.settings.tier.members[0].kind, self.main.steps)
+
+    def _ladder(self, members: dict[int, Member]) -> dict[float, float]:
+        return {step: self.auroc(member) for step, member in members.items()}
+
+    def _steps(self) -> dict[int, Member]:
+        counts = [*(count for count in _LADDER if count < self.main.steps), self.main.steps]
+        return {count: Member("apgd", count) for count in counts}
+
+    def _radii(self) -> Iterable[tuple[float, tuple[Member | None, float]]]:
+        yield 0.0, (None, 1.0)
+        for factor in _RADII:
+            yield factor, (self.main, factor)
+
+    def _conditions(self, member: Member | None, factor: float = 1.0) -> dict[str, float]:
+        (inside, outside), (raised, lowered) = self.scores(None), self.scores(member, factor)
+        return {
+            "in": auroc(raised, outside),
+            "out": auroc(inside, lowered),
+            "both": auroc(raised, lowered),
+        }

@@ -3,34 +3,30 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
 import numpy as np
+import torch
 from torch import nn
 
 from atd.config import Config
 from atd.errors import UserError
 from atd.evaluation import checks as judge
-from atd.evaluation.metrics import Array, mean_metrics, metrics, threshold_at
-from atd.evaluation.probes import probe_checks
+from atd.evaluation.cache import fingerprint
+from atd.evaluation.consistency import consistency_checks, is_randomised
+from atd.evaluation.metrics import Array, auroc_interval, mean_metrics, metrics, threshold_at
+from atd.evaluation.probes import PROBE_PASSES, Probes
+from atd.evaluation.progress import progress_bar
 from atd.evaluation.provenance import provenance
-from atd.evaluation.scoring import Images, ScoredSet, attack_scores
-from atd.evaluation.settings import Settings, Tier, resolve_tier, settings_from
+from atd.evaluation.rounds import Rounds, Tick, attack_rounds
+from atd.evaluation.scoring import Images, ScoredSet
+from atd.evaluation.settings import Settings
+from atd.evaluation.subset import Sides
 
-__all__ = [
-    "CONDITIONS",
-    "Evaluation",
-    "ScoredSet",
-    "Settings",
-    "Splits",
-    "Tier",
-    "attack_scores",
-    "evaluate",
-    "resolve_tier",
-    "settings_from",
-]
+__all__ = ["CONDITIONS", "Evaluation", "Splits", "evaluate"]
 
 CONDITIONS = ("clean", "in", "out", "both")
 """What is attacked: nothing, the ID images, the OOD images, each."""
@@ -62,6 +58,16 @@ class Splits(Protocol):
         """Those of them that also chose the best epoch."""
 
 
+_PROBED = 64
+"""Images of each side for the checks that attack, and half as many for those that do not."""
+
+_REVERSED = 0.35
+"""Below it, an AUROC of unattacked images tells of scores that are the wrong way round."""
+
+_DRAWS = 20
+"""Evaluations that are averaged when a detector turns out to be randomised (EOT)."""
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """What an evaluation found.
@@ -87,58 +93,122 @@ def evaluate(
     name: str,
     path: str = "",
     baselines: Mapping[str, nn.Module] | None = None,
+    sources: Mapping[str, nn.Module] | None = None,
     config: Config | None = None,
 ) -> Evaluation:
     """Judges a detector, clean and under attack, and compares it with baselines.
 
     Args:
-        detector: Module with `logits(images) -> (N,)`, larger = more OOD; on the right device.
+        detector: See `atd.evaluation.subject.Subject`; on the right device.
         splits: The image sets; limit them beforehand (`ImageSet.take`).
         settings: Attack and execution.
         name: The detector's name in tables.
         path: Where the detector lies, for the record.
         baselines: Other detectors, attacked in the same way on the same sets.
+        sources: Detectors that adversarial images are transferred from; the baselines are too.
         config: The run's options, for provenance.
 
     Returns:
         Results and scores, equal on every process.
 
     Raises:
-        UserError: No OOD test set, an empty set, or scores that are not finite numbers.
+        UserError: No OOD test set, an empty set, scores that are not finite numbers or point
+            the wrong way.
     """
     if not splits.ood_test:
-        raise UserError("data.ood_test: name at least one OOD test set to evaluate on")
+        raise UserError(
+            "data.ood_test: name at least one OOD test set to evaluate on, or set data.protocol"
+        )
     started = time.monotonic()
-    id_val = settings.score(detector, splits.id_val, 1, "none").clean
-    id_test = settings.score(detector, splits.id_test, 1)
-    ood = {key: settings.score(detector, images, -1) for key, images in splits.ood_test.items()}
+    others = {**(baselines or {}), **(sources or {})}
+    averaged = _averaged(splits)
+    sides = Sides.of(splits.id_test, [splits.ood_test[key] for key in averaged], _PROBED)
+    settings = _with_draws(detector, sides, settings)
+    with progress_bar(
+        f"attacking {name}", _work(splits, settings, baselines), show=settings.progress
+    ) as bar:
+        rounds = attack_rounds(detector, splits, settings, tuple(others.values()), bar)
+        _require_direction(name, rounds, averaged)
+        probes = Probes(detector, sides, replace(settings, draws=1), tuple(others.values()), bar)
+        checks = _checks(detector, rounds, sides, probes, settings)
+        found = _baselines(baselines or {}, splits, settings, averaged, bar)
+        curves = probes.curves()
     datasets = {
         key: {"images": len(scored.clean), "role": _role(splits, key)}
-        | _conditions(id_test, scored, settings.seed)
-        for key, scored in ood.items()
+        | _conditions(rounds.id_test, scored, settings.seed)
+        for key, scored in rounds.ood.items()
     }
-    averaged = _averaged(datasets)
     near = [key for key, item in datasets.items() if item["role"] == "near"]
-    checks = _score_checks([id_test, *ood.values()]) | probe_checks(
-        detector, splits.id_test, [splits.ood_test[key] for key in averaged], settings
-    )
     results = {
         "schema": 1,
-        "detector": {"name": name, "path": path, "parameters": _size(detector)},
+        "detector": {
+            "name": name,
+            "path": path,
+            "parameters": sum(p.numel() for p in detector.parameters()),
+            "sha256": fingerprint(detector),
+        },
+        "protocol": settings.protocol,
         "attack": _attack(settings),
-        "id": {"name": splits.id_test.name, "images": len(id_test.clean)},
+        "id": {"name": splits.id_test.name, "images": len(rounds.id_test.clean)},
         "datasets": datasets,
         "mean": _mean(datasets, averaged),
         "mean_near": _mean(datasets, near),
         "mean_over": averaged,
-        "threshold": _threshold(id_val, id_test, [ood[key] for key in averaged]),
-        "baselines": _baselines(baselines or {}, splits, settings, averaged),
+        "threshold": _threshold(rounds, averaged),
+        "baselines": found,
+        "strongest": _strongest([rounds.id_test, *rounds.ood.values()]),
+        "curves": curves,
         "checks": checks,
         "verdict": judge.verdict(checks),
     }
     seconds = time.monotonic() - started
     results["provenance"] = provenance(config, seed=settings.seed, seconds=seconds)
-    return Evaluation(results=results, id_test=id_test, ood=ood, id_val=id_val)
+    return Evaluation(results=results, id_test=rounds.id_test, ood=rounds.ood, id_val=rounds.id_val)
+
+
+def _with_draws(detector: nn.Module, sides: Sides, settings: Settings) -> Settings:
+    """A randomised detector is attacked in expectation (Athalye et al., 2018)."""
+    device = settings.place
+    images = sides.inside.fetch(torch.arange(min(8, len(sides.inside)))).to(device).float() / 255
+    return replace(settings, draws=_DRAWS) if is_randomised(detector, images) else settings
+
+
+def _work(splits: Splits, settings: Settings, baselines: Mapping[str, nn.Module] | None) -> int:
+    """Passes through detectors, roughly: what is done per image times the images."""
+    images = len(splits.id_test) + sum(len(images) for images in splits.ood_test.values())
+    whole = images * settings.attack().passes * (1 + len(baselines or {}))
+    return whole + 2 * _PROBED * PROBE_PASSES
+
+
+def _require_direction(name: str, rounds: Rounds, averaged: list[str]) -> None:
+    """Scores that are the wrong way round would pass for a detector that is merely bad."""
+    outside = np.concatenate([rounds.ood[key].clean for key in averaged])
+    low, high = auroc_interval(rounds.id_test.clean, outside)
+    if high < _REVERSED:
+        raise UserError(
+            f"{name}: its AUROC on unattacked images is {(low + high) / 2:.2f}, so its scores seem "
+            "to be the wrong way round; a larger score must mean more likely OOD"
+        )
+
+
+def _checks(
+    detector: nn.Module, rounds: Rounds, sides: Sides, probes: Probes, settings: Settings
+) -> dict[str, judge.Check]:
+    sets = [rounds.id_test, *rounds.ood.values()]
+    inside, outside = (
+        pixels.to(settings.place).float() / 255 for pixels in sides.pixels(_PROBED // 2)
+    )
+    return {
+        "scores_finite": judge.scores_finite([scored.broken for scored in sets]),
+        "attack_never_weaker": judge.attack_never_weaker(
+            [scored.direction * (scored.attacked - scored.clean) for scored in sets]
+        ),
+        "gradients_present": judge.gradients_present([scored.zero_gradient for scored in sets]),
+        **consistency_checks(
+            detector, inside, outside, epsilon=settings.epsilon, seed=settings.seed
+        ),
+        **probes.checks(),
+    }
 
 
 def _role(splits: Splits, name: str) -> str:
@@ -146,10 +216,10 @@ def _role(splits: Splits, name: str) -> str:
     return "validation" if name in splits.selection else splits.roles.get(name, "far")
 
 
-def _averaged(datasets: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def _averaged(splits: Splits) -> list[str]:
     """The far sets; all sets where there is no far one."""
-    far = [name for name, item in datasets.items() if item["role"] == "far"]
-    return far or list(datasets)
+    far = [name for name in splits.ood_test if _role(splits, name) == "far"]
+    return far or list(splits.ood_test)
 
 
 def _conditions(inside: ScoredSet, outside: ScoredSet, seed: int) -> dict[str, Any]:
@@ -170,38 +240,26 @@ def _mean(datasets: Mapping[str, Mapping[str, Any]], names: list[str]) -> dict[s
     }
 
 
-def _size(detector: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in detector.parameters())
-
-
 def _attack(settings: Settings) -> dict[str, Any]:
+    forward, backward = settings.tier.passes
     return {
         "tier": settings.tier.name,
-        "norm": "linf",
+        "norm": settings.norm,
         "epsilon": settings.epsilon,
         "steps": settings.tier.steps,
         "step_size": settings.step_size,
         "restarts": settings.tier.restarts,
-        "members": ["pgd"],
+        "members": [str(member) for member in settings.tier.members],
+        "draws": settings.draws,
+        "passes": {"forward": forward, "backward": backward},
     }
 
 
-def _score_checks(sets: list[ScoredSet]) -> dict[str, judge.Check]:
-    gains = [scored.direction * (scored.attacked - scored.clean) for scored in sets]
-    return {
-        "scores_finite": judge.scores_finite(
-            [values for scored in sets for values in (scored.clean, scored.attacked)]
-        ),
-        "attack_never_weaker": judge.attack_never_weaker(gains),
-        "gradients_present": judge.gradients_present([scored.zero_gradient for scored in sets]),
-    }
-
-
-def _threshold(id_val: Array, inside: ScoredSet, outside: list[ScoredSet]) -> dict[str, float]:
+def _threshold(rounds: Rounds, averaged: Sequence[str]) -> dict[str, float]:
     """Shares accepted (score <= threshold): ID as `tpr`, OOD of the averaged sets as `fpr`."""
-    value = threshold_at(id_val, 0.95)
-    clean = np.concatenate([scored.clean for scored in outside])
-    attacked = np.concatenate([scored.attacked for scored in outside])
+    value, inside = threshold_at(rounds.id_val, 0.95), rounds.id_test
+    clean = np.concatenate([rounds.ood[key].clean for key in averaged])
+    attacked = np.concatenate([rounds.ood[key].attacked for key in averaged])
     return {
         "value": value,
         "tpr_clean": float((inside.clean <= value).mean()),
@@ -211,13 +269,25 @@ def _threshold(id_val: Array, inside: ScoredSet, outside: list[ScoredSet]) -> di
     }
 
 
+def _strongest(sets: Sequence[ScoredSet]) -> dict[str, float]:
+    """Share of all images on which each member found the worst score."""
+    names = ["unchanged image", *sets[0].members]
+    counts = Counter(names[1 + number] for scored in sets for number in scored.member.tolist())
+    total = sum(counts.values())
+    return {name: counts[name] / total for name in names}
+
+
 def _baselines(
-    baselines: Mapping[str, nn.Module], splits: Splits, settings: Settings, names: list[str]
+    baselines: Mapping[str, nn.Module],
+    splits: Splits,
+    settings: Settings,
+    names: list[str],
+    tick: Tick,
 ) -> dict[str, Any]:
     found = {}
     for baseline, module in baselines.items():
-        inside = settings.score(module, splits.id_test, 1)
-        outside = {name: settings.score(module, splits.ood_test[name], -1) for name in names}
-        items = {name: _conditions(inside, outside[name], settings.seed) for name in names}
+        others = tuple(other for other in baselines.values() if other is not module)
+        rounds = attack_rounds(module, splits, settings, others, tick, names=names)
+        items = {key: _conditions(rounds.id_test, rounds.ood[key], settings.seed) for key in names}
         found[baseline] = _mean(items, names)
     return found

@@ -1,47 +1,25 @@
-"""How hard a detector is attacked, and how the work is run."""
+"""How an evaluation is run: its attack, its device and where it keeps what it found."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import nn
 
-from atd.attacks.pgd import default_step_size
-from atd.config import Config, EvaluateConfig
-from atd.evaluation.scoring import Images, Method, ScoredSet, attack_scores
+from atd.attacks import Norm, default_step_size
+from atd.config import Config
+from atd.evaluation.scoring import Images, ScoredSet, attack_scores
+from atd.evaluation.tiers import Member, Tier, resolve_tier
+from atd.evaluation.worst import Attack
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-__all__ = ["Settings", "Tier", "resolve_tier", "settings_from"]
-
-
-@dataclass(frozen=True)
-class Tier:
-    """How hard the attack tries."""
-
-    name: str
-    steps: int
-    restarts: int
-
-
-_TIERS = {
-    "smoke": Tier("smoke", 10, 1),
-    "paper": Tier("paper", 100, 1),
-    "standard": Tier("standard", 100, 5),
-}
-
-
-def resolve_tier(config: EvaluateConfig) -> Tier:
-    """The tier of a config; one whose numbers were overridden is called `custom`."""
-    tier = _TIERS[config.tier]
-    chosen = replace(
-        tier, steps=config.steps or tier.steps, restarts=config.restarts or tier.restarts
-    )
-    return chosen if chosen == tier else replace(chosen, name="custom")
+__all__ = ["Settings", "settings_from"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,48 +27,79 @@ class Settings:
     """The attack of an evaluation and how it is run.
 
     Attributes:
-        tier: Steps and restarts.
+        tier: The attack's members.
         epsilon: Attack radius on the [0, 1] scale.
+        norm: Norm of the attack's ball.
         seed: Seed of random starts and of the bootstrap.
+        draws: Evaluations that are averaged for a detector found to be randomised.
         batch_size: Images per forward pass.
         device: Where the detector is; ignored when an accelerator is given.
         accelerator: Splits the work over its processes.
-        cache: Folder of finished scores; None keeps nothing.
-        progress: Shows progress bars on the main process.
+        cache: Folder of scores found so far; None keeps nothing.
+        progress: Shows a progress bar on the main process.
+        protocol: Name of the list of OOD sets, for the record.
     """
 
     tier: Tier
     epsilon: float
+    norm: Norm = "linf"
     seed: int = 0
+    draws: int = 1
     batch_size: int = 256
     device: torch.device | str = "cpu"
     accelerator: Accelerator | None = None
     cache: Path | None = None
     progress: bool = True
+    protocol: str = "custom"
 
     @property
     def step_size(self) -> float:
         """Length of a PGD step, 2.5 epsilon / steps as in the ATD paper."""
         return default_step_size(self.epsilon, self.tier.steps)
 
+    @property
+    def place(self) -> torch.device:
+        """Where the detector is."""
+        return torch.device(self.device) if self.accelerator is None else self.accelerator.device
+
+    def attack(self, members: tuple[Member, ...] | None = None, **options: Any) -> Attack:
+        """The attack of these settings.
+
+        Args:
+            members: Instead of the tier's.
+            **options: Further fields of `Attack`, or other values for those set here.
+
+        Returns:
+            The attack.
+        """
+        chosen = self.tier.members if members is None else members
+        same = {
+            "epsilon": self.epsilon,
+            "norm": self.norm,
+            "seed": self.seed,
+            "draws": self.draws,
+        }
+        return Attack(members=chosen, **{**same, **options})
+
     def score(
-        self, detector: nn.Module, images: Images, direction: Literal[1, -1], method: Method = "pgd"
+        self,
+        detector: nn.Module,
+        images: Images,
+        direction: Literal[1, -1],
+        attack: Attack,
+        tick: Callable[[int], None] | None = None,
     ) -> ScoredSet:
         """`attack_scores` with these settings."""
         return attack_scores(
             detector,
             images,
+            attack,
             direction=direction,
-            epsilon=self.epsilon,
-            steps=self.tier.steps,
-            restarts=self.tier.restarts,
-            seed=self.seed,
-            method=method,
             batch_size=self.batch_size,
             device=self.device,
             accelerator=self.accelerator,
             cache=self.cache,
-            progress=self.progress,
+            tick=tick,
         )
 
 
@@ -106,10 +115,12 @@ def settings_from(
     return Settings(
         tier=resolve_tier(config.evaluate),
         epsilon=config.evaluation_epsilon,
+        norm=config.evaluate.norm,
         seed=config.run.seed,
         batch_size=config.evaluate.batch_size,
         device=device,
         accelerator=accelerator,
         cache=cache,
         progress=progress,
+        protocol=config.data.protocol or "custom",
     )

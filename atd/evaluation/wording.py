@@ -2,10 +2,47 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
-__all__ = ["attack_words", "fraction_255", "percent", "plural"]
+from atd.evaluation.checks import TRUSTED
+
+__all__ = [
+    "CONDITIONS",
+    "attack_words",
+    "aurocs",
+    "basis",
+    "curve_basis",
+    "curve_words",
+    "fraction_255",
+    "grouped",
+    "mean_words",
+    "member_words",
+    "percent",
+    "plural",
+    "radius_words",
+    "verdict_words",
+]
+
+CONDITIONS = {
+    "clean": "nothing attacked",
+    "in": "ID images attacked",
+    "out": "OOD images attacked",
+    "both": "all images attacked",
+}
+"""What is attacked in each column of a table."""
+
+_NORMS = {"linf": "L-inf", "l2": "L2"}
+_ATTACKS = {
+    "pgd": "PGD",
+    "momentum": "momentum-PGD",
+    "apgd": "APGD",
+    "features": "feature-space APGD",
+    "square": "Square",
+    "transfer": "transferred PGD",
+    "fgsm": "FGSM",
+}
 
 
 def percent(share: float) -> str:
@@ -23,9 +60,94 @@ def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
+def radius_words(norm: str, epsilon: float) -> str:
+    """A radius in the unit people use for its norm: `8/255 (0.0314)`, or `0.5` for L2."""
+    return f"{fraction_255(epsilon)} ({epsilon:.4f})" if norm == "linf" else f"{epsilon:g}"
+
+
+def member_words(member: str) -> str:
+    """One attack with its steps and random starts: `apgd-100x5` -> `APGD-100 x 5`."""
+    name, steps, restarts = _parts(member)
+    return f"{_ATTACKS.get(name, name)}-{steps} x {restarts}" if steps else name
+
+
 def attack_words(attack: Mapping[str, Any]) -> str:
-    """The attack of a result in one phrase, e.g. `PGD-100, 1 restart, L-inf, epsilon 8/255`."""
-    restarts = plural(int(attack["restarts"]), "restart")
-    members = "+".join(str(member).upper() for member in attack["members"])
-    radius = f"epsilon {fraction_255(attack['epsilon'])} ({attack['epsilon']:.4f})"
-    return f"{members}-{attack['steps']}, {restarts}, L-inf, {radius}"
+    """The attack of a result in one phrase, e.g. `PGD-100 x 1, L-inf, epsilon 8/255 (0.0314)`.
+
+    Args:
+        attack: The `attack` block of a result. Older ones name their members without steps and
+            restarts, which then are those of the whole attack.
+    """
+    members = [
+        member if _parts(member)[1] else f"{member}-{attack['steps']}x{attack['restarts']}"
+        for member in attack["members"]
+    ]
+    norm = attack["norm"]
+    radius = radius_words(norm, attack["epsilon"])
+    return f"{' + '.join(map(member_words, members))}, {_NORMS.get(norm, norm)}, epsilon {radius}"
+
+
+def curve_words(results: Mapping[str, Any], varied: Literal["epsilon", "steps"]) -> str:
+    """The attack behind a curve, where one of its numbers varies, and on how many images."""
+    attack, curves = results["attack"], results["curves"]
+    norm, images = attack["norm"], curves["images"]
+    name, _, restarts = _parts(curves["attack"])
+    values = [point[varied] for point in curves[varied]]
+    if varied == "steps":
+        what = f"{_ATTACKS.get(name, name)} with {min(values)} to {max(values)} steps x {restarts}"
+        radius = radius_words(norm, attack["epsilon"])
+    else:
+        what, radius = member_words(curves["attack"]), f"up to {radius_words(norm, max(values))}"
+    where = f"{images['id']:,} ID and {images['ood']:,} OOD images"
+    return f"{what}, {_NORMS.get(norm, norm)}, epsilon {radius}, on {where}"
+
+
+def verdict_words(results: Mapping[str, Any]) -> str:
+    """The verdict in a few words; the names of failed checks stand in the full one."""
+    checks = results["checks"]
+    failed = sum(not check["passed"] for check in checks.values())
+    if results["verdict"] == TRUSTED:
+        return f"{TRUSTED} ({plural(len(checks), 'check')} passed)"
+    return f"SUSPICIOUS ({failed} of {plural(len(checks), 'check')} failed)"
+
+
+def basis(results: Mapping[str, Any]) -> str:
+    """What every robust number is read with: attack and verdict."""
+    return f"Attack: {attack_words(results['attack'])}. Verdict: {verdict_words(results)}."
+
+
+def curve_basis(results: Mapping[str, Any], varied: Literal["epsilon", "steps"]) -> str:
+    """What the numbers of a curve are read with: attack and verdict."""
+    return f"Attack: {curve_words(results, varied)}. Verdict: {verdict_words(results)}."
+
+
+def grouped(words: Mapping[str, str]) -> str:
+    """What is said of several things, each only once: `a` where all agree, else `x, y: a; z: b`.
+
+    Args:
+        words: What is said, by label.
+    """
+    labels: dict[str, list[str]] = {}
+    for label, text in words.items():
+        labels.setdefault(text, []).append(label)
+    if len(labels) == 1:
+        return next(iter(labels))
+    return "; ".join(f"{', '.join(names)}: {text}" for text, names in labels.items())
+
+
+def mean_words(results: Mapping[str, Any]) -> str:
+    """What the mean is taken over, e.g. `3 far sets`."""
+    names = results["mean_over"]
+    roles = {results["datasets"][name]["role"] for name in names}
+    return plural(len(names), "far set" if roles == {"far"} else "set")
+
+
+def aurocs(item: Mapping[str, Any]) -> list[str]:
+    """AUROC in percent under each condition."""
+    return [percent(item[condition]["auroc"]) for condition in CONDITIONS]
+
+
+def _parts(member: str) -> tuple[str, str, str]:
+    """Name, steps and restarts of `<name>-<steps>x<restarts>`; the last two may be missing."""
+    found = re.fullmatch(r"(.+)-(\d+)x(\d+)", member)
+    return (found[1], found[2], found[3]) if found else (member, "", "")

@@ -9,7 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from atd.evaluation.protocol import Evaluation, Settings, Tier, evaluate
+from atd.evaluation.protocol import Evaluation, evaluate
+from atd.evaluation.settings import Settings
+from atd.evaluation.tiers import Member, Tier
+
+
+TIER = Tier("smoke", (Member("pgd", 4),))
 
 
 @dataclass(frozen=True)
@@ -96,7 +101,7 @@ def splits() -> ToySplits:
 
 @pytest.fixture
 def settings() -> Settings:
-    return Settings(tier=Tier("smoke", 4, 1), epsilon=8 / 255, batch_size=16, progress=False)
+    return Settings(tier=TIER, epsilon=8 / 255, batch_size=16, progress=False)
 
 
 @pytest.fixture(scope="session")
@@ -108,7 +113,7 @@ def evaluation() -> Evaluation:
         ood_test={"bright|wide": grey("b", 80, 130, 25, seed=3), "close": grey("c", 64, 110, 15)},
         roles={"bright|wide": "far", "close": "near"},
     )
-    attack = Settings(tier=Tier("smoke", 4, 2), epsilon=8 / 255, progress=False)
+    attack = Settings(tier=TIER, epsilon=8 / 255, progress=False)
     return evaluate(
         Brightness(), sets, attack, name="toy", path="runs/toy", baselines={"dim": Brightness(-1.0)}
     )

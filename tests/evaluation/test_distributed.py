@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from atd.evaluation.scoring import attack_scores
+from atd.evaluation.tiers import Member
+from atd.evaluation.worst import Attack
 
 SCRIPT = Path(__file__).with_name("two_processes.py")
 
@@ -26,10 +28,8 @@ def test_two_processes_find_what_one_finds(convolutional, images, tmp_path: Path
     alone = attack_scores(
         convolutional,
         images("any", 0, 256, count),
+        Attack(members=(Member("pgd", 3), Member("square", 5)), epsilon=8 / 255),
         direction=1,
-        epsilon=8 / 255,
-        steps=3,
-        progress=False,
     )
     for name in files:
         with np.load(tmp_path / name) as found:

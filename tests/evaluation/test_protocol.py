@@ -9,13 +9,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from atd.config import Config, EvaluateConfig, RunConfig
+from atd.config import Config, DataConfig, EvaluateConfig, RunConfig
 from atd.errors import UserError
 from atd.evaluation.metrics import metrics
-from atd.evaluation.protocol import CONDITIONS, evaluate, resolve_tier, settings_from
+from atd.evaluation.protocol import CONDITIONS, evaluate
+from atd.evaluation.settings import settings_from
+from atd.evaluation.tiers import Member, Tier
 
 TOP = {"schema", "detector", "attack", "id", "datasets", "mean", "mean_near", "mean_over"}
 TOP |= {"threshold", "baselines", "checks", "verdict", "provenance"}
+TOP |= {"protocol", "strongest", "curves"}
 
 
 def test_results_hold_what_the_contract_names(brightness, splits, settings) -> None:
@@ -23,12 +26,16 @@ def test_results_hold_what_the_contract_names(brightness, splits, settings) -> N
     assert json.loads(json.dumps(results, allow_nan=False)) == results
     assert set(results) == TOP
     assert results["schema"] == 1
-    assert results["detector"] == {"name": "toy", "path": "here", "parameters": 1}
+    detector = results["detector"]
+    assert len(detector.pop("sha256")) == 64
+    assert detector == {"name": "toy", "path": "here", "parameters": 1}
     assert results["id"] == {"name": "dark", "images": 30}
     attack = results["attack"]
     assert attack["epsilon"] == 8 / 255
     assert attack["step_size"] == pytest.approx(2.5 * 8 / 255 / 4)
     assert (attack["tier"], attack["norm"], attack["steps"]) == ("smoke", "linf", 4)
+    assert (attack["members"], attack["restarts"]) == (["pgd-4x1"], 1)
+    assert attack["passes"] == {"forward": 5, "backward": 4}
     for item in results["datasets"].values():
         assert set(item) == {"images", "role", *CONDITIONS}
         assert set(item["both"]) == set(metrics([0], [1]))
@@ -109,15 +116,104 @@ class Shattered(nn.Module):
         return 10 * mean + 0.1 * (3e4 * images).sin().flatten(1).mean(1)
 
 
+class Detached(nn.Module):
+    """Passes no gradient at all."""
+
+    def logits(self, images: Tensor) -> Tensor:
+        return images.detach().flatten(1).mean(1)
+
+
+class Breaking(nn.Module):
+    """NaN where an attack would take the images."""
+
+    def logits(self, images: Tensor) -> Tensor:
+        mean = images.flatten(1).mean(1)
+        return torch.where((mean - 0.38).abs() < 0.02, torch.nan, mean)
+
+
+class Random(nn.Module):
+    def logits(self, images: Tensor) -> Tensor:
+        return images.flatten(1).mean(1) + 0.05 * torch.rand(len(images))
+
+
 @pytest.mark.parametrize(
     ("detector", "failing"),
-    [(Masked(), "gradients_present"), (Shattered(), "unbounded_attack_wins")],
+    [
+        (Masked(), {"gradients_present", "square_weaker", "scores_distinct"}),
+        (Shattered(), {"gradients_useful", "square_weaker"}),
+        (Detached(), {"gradients_present", "square_weaker", "unbounded_attack_wins"}),
+        (Breaking(), {"scores_finite"}),
+        (Random(), {"same_score_twice"}),
+    ],
 )
-def test_hidden_gradients_make_the_numbers_suspicious(splits, settings, detector, failing) -> None:
+def test_fraud_makes_the_numbers_suspicious(splits, settings, detector, failing) -> None:
+    settings = dataclasses.replace(settings, epsilon=24 / 255)
     results = evaluate(detector, splits, settings, name="toy").results
-    assert not results["checks"][failing]["passed"]
     assert results["verdict"].startswith("suspicious: ")
-    assert failing in results["verdict"]
+    failed = {name for name, check in results["checks"].items() if not check["passed"]}
+    assert failing <= failed
+    assert set(results["verdict"].removeprefix("suspicious: ").split(", ")) == failed
+    assert results["attack"]["draws"] == (20 if isinstance(detector, Random) else 1)
+
+
+def test_transfer_from_an_honest_twin_exposes_a_hidden_gradient(
+    brightness, splits, settings
+) -> None:
+    twin = {"twin": brightness}
+    settings = dataclasses.replace(settings, epsilon=24 / 255)
+    checks = evaluate(Masked(), splits, settings, name="toy", sources=twin).results["checks"]
+    assert not checks["transfer_weaker"]["passed"]
+    alone = evaluate(Masked(), splits, settings, name="toy").results["checks"]
+    assert "transfer_weaker" not in alone
+
+
+def test_curves_hold_the_numbers_that_the_checks_saw(brightness, splits, settings) -> None:
+    results = evaluate(brightness, splits, settings, name="toy").results
+    curves, checks = results["curves"], results["checks"]
+    both = [[rung["epsilon"], rung["both"]] for rung in curves["epsilon"]]
+    assert both == checks["epsilon_monotone"]["value"]
+    first = curves["epsilon"][0]
+    assert first["in"] == first["out"] == first["both"]
+    assert [rung["steps"] for rung in curves["steps"]] == [0, 1, 4]
+    assert curves["attack"] == "apgd-4x1"
+    assert curves["images"] == {"id": 30, "ood": 25}
+
+
+class Inverted(nn.Module):
+    def logits(self, images: Tensor) -> Tensor:
+        return -images.flatten(1).mean(1)
+
+
+def test_wrong_direction_is_one_clear_line(splits, settings) -> None:
+    with pytest.raises(UserError, match="toy: its AUROC on unattacked .* the wrong way round"):
+        evaluate(Inverted(), splits, settings, name="toy")
+
+
+def test_stopping_early_changes_no_metric(convolutional, splits, settings, monkeypatch) -> None:
+    """Against the same evaluation that never stops; a wide ball, so that many samples stop."""
+    tier = Tier("custom", (Member("pgd", 3, 4), Member("square", 20)))
+    settings = dataclasses.replace(settings, tier=tier, epsilon=0.1)
+    short = evaluate(convolutional, splits, settings, name="toy")
+    attack = type(settings).attack
+    monkeypatch.setattr(
+        type(settings),
+        "attack",
+        lambda self, members=None, **options: attack(self, members, **{**options, "stop": None}),
+    )
+    whole = evaluate(convolutional, splits, settings, name="toy")
+    assert not np.array_equal(short.id_test.attacked, whole.id_test.attacked)
+    for key in ("datasets", "mean", "mean_near", "threshold", "checks", "curves"):
+        assert short.results[key] == whole.results[key], key
+
+
+def test_sets_smaller_than_a_batch_or_of_one_image_work(brightness, splits, settings) -> None:
+    one = dataclasses.replace(
+        splits.ood_test["bright"], pixels=splits.ood_test["bright"].pixels[:1]
+    )
+    few = dataclasses.replace(splits, ood_test={"one": one}, roles={"one": "far"})
+    settings = dataclasses.replace(settings, batch_size=1000)
+    results = evaluate(brightness, few, settings, name="toy").results
+    assert results["datasets"]["one"]["images"] == 1
 
 
 def test_baselines_are_attacked_on_the_same_sets(brightness, splits, settings) -> None:
@@ -159,23 +255,11 @@ def test_without_ood_sets_the_key_is_named(brightness, splits, settings) -> None
         evaluate(brightness, dataclasses.replace(splits, ood_test={}), settings, name="toy")
 
 
-@pytest.mark.parametrize(
-    ("options", "expected"),
-    [
-        ({"tier": "smoke"}, ("smoke", 10, 1)),
-        ({}, ("paper", 100, 1)),
-        ({"tier": "standard"}, ("standard", 100, 5)),
-        ({"tier": "standard", "steps": 7}, ("custom", 7, 5)),
-        ({"restarts": 3}, ("custom", 100, 3)),
-        ({"tier": "smoke", "steps": 10}, ("smoke", 10, 1)),
-    ],
-)
-def test_tiers(options: dict[str, object], expected: tuple[str, int, int]) -> None:
-    assert dataclasses.astuple(resolve_tier(EvaluateConfig(**options))) == expected
-
-
 def test_settings_follow_the_config() -> None:
     config = Config(run=RunConfig(seed=5), evaluate=EvaluateConfig(epsilon=0.1, batch_size=3))
     found = settings_from(config, device=torch.device("cpu"), cache=Path("c"))
     assert (found.seed, found.epsilon, found.batch_size) == (5, 0.1, 3)
     assert settings_from(Config()).epsilon == Config().atd.epsilon
+    assert settings_from(Config()).protocol == "custom"
+    other = Config(data=DataConfig(protocol="paper"), evaluate=EvaluateConfig(norm="l2"))
+    assert (settings_from(other).protocol, settings_from(other).norm) == ("paper", "l2")

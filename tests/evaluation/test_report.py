@@ -8,9 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from atd.evaluation.report import page, summary_table, write_report
+from atd.evaluation.markdown import render
+from atd.evaluation.page import page
+from atd.evaluation.report import summary_table, write_report
+from atd.evaluation.wording import attack_words, basis
 
-FILES = {"results.json", "scores.npz", "report.md", "scores.png", "roc.png", "examples.png"}
+PICTURES = {"scores", "roc", "epsilon", "steps", "threshold", "examples"}
+FILES = {"results.json", "scores.npz", "report.html", "report.md"} | {
+    f"{name}.png" for name in PICTURES
+}
 
 
 @pytest.fixture(scope="module")
@@ -18,6 +24,24 @@ def folder(evaluation, tmp_path_factory) -> Path:
     target = tmp_path_factory.mktemp("run") / "report"
     assert write_report(evaluation, target) == target / "report.md"
     return target
+
+
+@pytest.fixture
+def results(evaluation):
+    """Results that a test may change."""
+    return copy.deepcopy(evaluation.results)
+
+
+def suspicious(results):
+    for check in results["checks"].values():
+        check["passed"] = True
+    results["checks"]["fgsm_weaker"]["passed"] = False
+    return results | {"verdict": "suspicious: fgsm_weaker"}
+
+
+def titled(results) -> dict[str, str]:
+    sections = re.split(r"^##? ", render(page(results)), flags=re.MULTILINE)[1:]
+    return {section.splitlines()[0]: section for section in sections}
 
 
 def test_folder_holds_the_named_files_and_nothing_else(folder: Path) -> None:
@@ -38,48 +62,95 @@ def test_scores_of_every_image_are_kept(folder: Path, evaluation) -> None:
         np.testing.assert_array_equal(stored["id_test/clean"], evaluation.id_test.clean)
 
 
-def test_pictures_are_png_and_the_page_shows_them(folder: Path) -> None:
-    text = (folder / "report.md").read_text()
-    for name in re.findall(r"\]\(([^)]+)\)", text):
+def test_pictures_are_png_and_the_page_shows_them_all(folder: Path) -> None:
+    shown = re.findall(r"!\[[^]]+\]\(([^)]+)\)", (folder / "report.md").read_text())
+    assert sorted(shown) == sorted(f"{name}.png" for name in PICTURES)
+    for name in shown:
         assert (folder / name).read_bytes().startswith(b"\x89PNG")
-    assert text.count("](") == 3
 
 
-def test_every_section_with_robust_numbers_names_the_attack(evaluation) -> None:
-    sections = re.split(r"\n## ", page(evaluation.results))
-    titled = {section.splitlines()[0]: section for section in sections}
-    for title in ("AUROC (%)", "At the threshold", "Pictures", "Every metric (%)"):
-        assert "PGD-4, 2 restarts, L-inf, epsilon 8/255 (0.0314)" in titled[title]
-    assert "PGD-4, 2 restarts" in titled["Other scores of the same backbone"]
-    assert "up to 8/255" in sections[0]
+def test_robust_numbers_never_stand_without_attack_and_verdict(results) -> None:
+    results = suspicious(results)
+    sections = titled(results)
+    told = {title for title, section in sections.items() if basis(results) in section}
+    rest = {"Strength of the attack", "The attack", "Checks", "Where this comes from"}
+    assert told == set(sections) - rest
+    assert sections["Strength of the attack"].count("Verdict: SUSPICIOUS") == 2
+    assert attack_words(results["attack"]) in sections["The attack"]
+    assert "suspicious: fgsm_weaker" in sections["Checks"]
 
 
-def test_tables_are_rectangular_whatever_the_names(evaluation) -> None:
+def test_main_table_has_every_auroc_with_its_interval(results) -> None:
+    item = results["datasets"]["close"]["both"]
+    low, high = item["auroc_ci"]
+    table = titled(results)["AUROC (%)"]
+    (row,) = [line for line in table.splitlines() if line.startswith("| close")]
+    assert row.endswith(f"{100 * item['auroc']:.1f} ({100 * low:.1f}–{100 * high:.1f}) |")
+
+
+def test_tables_are_rectangular_whatever_the_names(results) -> None:
     # A bar within a name would open a new column.
-    for block in re.findall(r"(?:^\|.*\n?)+", page(evaluation.results), flags=re.MULTILINE):
+    for block in re.findall(r"(?:^\|.*\n?)+", render(page(results)), flags=re.MULTILINE):
         cells = [len(re.findall(r"(?<!\\)\|", line)) for line in block.strip().splitlines()]
         assert len(set(cells)) == 1, block
 
 
-def test_page_without_baselines_and_near_sets(evaluation) -> None:
-    results = copy.deepcopy(evaluation.results) | {"baselines": {}, "mean_near": {}}
-    text = page(results)
+def test_page_without_baselines_and_near_sets(results) -> None:
+    text = render(page(results | {"baselines": {}, "mean_near": {}}))
     assert "Other scores" not in text
     assert "near sets" not in text
+    assert "near sets" in render(page(results))
 
 
-def test_suspicion_is_said_first(evaluation) -> None:
-    results = copy.deepcopy(evaluation.results)
-    results["checks"]["fgsm_weaker"]["passed"] = False
-    results["verdict"] = "suspicious: fgsm_weaker"
-    text = page(results)
-    assert text.index("suspicious: fgsm_weaker") < text.index("## AUROC")
-    assert "**FAILED** | fgsm_weaker" in text
+def test_suspicion_comes_before_every_number(results) -> None:
+    text = render(page(suspicious(results)))
+    assert "Warning" in text[: text.index("suspicious: fgsm_weaker")]
+    assert text.index("suspicious: fgsm_weaker") < text.index(" %**")
+    assert "**FAILED** | `fgsm_weaker`" in text
+
+
+def test_failed_checks_come_first(results) -> None:
+    rows = re.findall(r"^\| (passed|\*\*FAILED\*\*) \|", render(page(suspicious(results))), re.M)
+    assert rows == ["**FAILED**"] + ["passed"] * (len(results["checks"]) - 1)
+
+
+def test_numbers_behind_a_ladder_of_radii_are_in_pixel_levels(results) -> None:
+    results["checks"]["epsilon_monotone"]["value"] = [[0.0, 1.0], [8 / 255, 0.25]]
+    results["checks"]["steps_monotone"]["value"] = [[1, 1.0], [50, 0.5]]
+    text = titled(results)["Checks"]
+    assert "0/255: 1.000, 8/255: 0.250" in text
+    assert "1: 1.000, 50: 0.500" in text
+
+
+def test_euclidean_attack_is_told_as_such(results) -> None:
+    results["attack"] |= {"norm": "l2", "epsilon": 0.5}
+    text = render(page(results))
+    assert "up to 0.5 in Euclidean length" in text
+    assert "L2, epsilon 0.5" in text
+    assert "L-inf" not in text
+    assert "evaluate.norm=l2" in text
+
+
+def test_shares_of_the_members_are_told(results) -> None:
+    shares = {"unchanged image": 0.25, "pgd-100x5": 0.5, "square-1000x1": 0.25}
+    text = titled(results | {"strongest": shares})["The attack"]
+    assert "| PGD-100 x 5 | 50.0 % |" in text
+    assert "| Square-1000 x 1 | 25.0 % |" in text
+
+
+def test_command_repeats_tier_protocol_and_radius(results) -> None:
+    results["attack"] |= {"tier": "standard", "epsilon": 0.125}
+    results |= {"protocol": "paper", "detector": results["detector"] | {"path": "my runs/d"}}
+    command = titled(results)["Where this comes from"]
+    for words in ("'my runs/d'", "evaluate.tier=standard", "evaluate.epsilon=0.125"):
+        assert words in command
+    assert "data.protocol=paper" in command
+    assert "evaluate.steps" not in command
 
 
 def test_summary_shows_every_set_and_aligns(evaluation) -> None:
     lines = summary_table(evaluation.results).splitlines()
-    assert "PGD-4, 2 restarts, L-inf, epsilon 8/255" in lines[0]
+    assert attack_words(evaluation.results["attack"]) in lines[0]
     assert lines[-1] == evaluation.results["verdict"]
     table = lines[1:-1]
     assert len({len(line) for line in table}) == 1
@@ -88,12 +159,11 @@ def test_summary_shows_every_set_and_aligns(evaluation) -> None:
     assert row.endswith(f"{100 * auroc:.1f}")
 
 
-def test_a_failing_write_leaves_the_old_file(evaluation, tmp_path: Path) -> None:
-    write_report(evaluation, tmp_path)
-    before = (tmp_path / "results.json").read_bytes()
+def test_a_failing_write_leaves_the_old_file(evaluation, folder: Path) -> None:
+    before = (folder / "results.json").read_bytes()
     broken = copy.copy(evaluation)
     object.__setattr__(broken, "results", evaluation.results | {"schema": float("nan")})
     with pytest.raises(ValueError, match="JSON"):
-        write_report(broken, tmp_path)
-    assert (tmp_path / "results.json").read_bytes() == before
-    assert {file.name for file in tmp_path.iterdir()} == FILES
+        write_report(broken, folder)
+    assert (folder / "results.json").read_bytes() == before
+    assert {file.name for file in folder.iterdir()} == FILES

@@ -9,14 +9,27 @@ import torch
 from torch import Tensor, nn
 
 from atd.errors import UserError
-from atd.evaluation.scoring import ScoredSet, attack_scores, start_noise
+from atd.evaluation.scoring import ScoredSet, attack_scores
+from atd.evaluation.tiers import Member
+from atd.evaluation.worst import Attack
 
 EPSILON = 8 / 255
 
 
-def score(detector: nn.Module, images: object, **options: object) -> ScoredSet:
-    defaults = {"direction": 1, "epsilon": EPSILON, "steps": 5, "progress": False}
-    return attack_scores(detector, images, **(defaults | options))
+def score(
+    detector: nn.Module,
+    images: object,
+    kind: str = "pgd",
+    steps: int = 5,
+    restarts: int = 1,
+    **more,
+) -> ScoredSet:
+    fields = {field.name for field in dataclasses.fields(Attack)}
+    members = () if kind == "none" else (Member(kind, steps, restarts),)
+    attack = {key: value for key, value in more.items() if key in fields}
+    rest = {key: value for key, value in more.items() if key not in fields}
+    chosen = Attack(**{"members": members, "epsilon": EPSILON} | attack)
+    return attack_scores(detector, images, chosen, **{"direction": 1} | rest)
 
 
 @pytest.mark.parametrize("direction", [1, -1])
@@ -26,19 +39,20 @@ def test_attack_reaches_the_known_worst_case(brightness, images, direction) -> N
     np.testing.assert_allclose(scored.attacked, expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("method", ["pgd", "fgsm", "noise"])
+KINDS = ["pgd", "momentum", "apgd", "square", "fgsm", "noise", "saturating"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("direction", [1, -1])
-def test_attacked_is_never_better_for_the_defender(
-    convolutional, images, method, direction
-) -> None:
-    scored = score(convolutional, images("any", 0, 256, 12), direction=direction, method=method)
+def test_attacked_is_never_better_for_the_defender(convolutional, images, kind, direction) -> None:
+    scored = score(convolutional, images("any", 0, 256, 12), kind, direction=direction)
     assert (direction * (scored.attacked - scored.clean) >= 0).all()
     assert scored.attacked.dtype == scored.clean.dtype == np.float64
 
 
 def test_no_attack_returns_the_clean_scores_of_the_detector(convolutional, images) -> None:
     sample = images("any", 0, 256, 12)
-    scored = score(convolutional, sample, method="none")
+    scored = score(convolutional, sample, "none")
     expected = convolutional.eval().logits(sample.pixels / 255.0).detach().double().numpy()
     np.testing.assert_allclose(scored.clean, expected, atol=1e-6)
     np.testing.assert_array_equal(scored.attacked, scored.clean)
@@ -63,23 +77,12 @@ def test_batch_size_changes_nothing_but_rounding(convolutional, images, batch_si
     np.testing.assert_array_equal(split.example_clean, whole.example_clean)
 
 
-def test_start_is_a_function_of_seed_restart_and_index() -> None:
-    both = start_noise((3, 4, 4), torch.tensor([7, 2]), seed=1, restart=0)
-    alone = start_noise((3, 4, 4), torch.tensor([2]), seed=1, restart=0)
-    assert torch.equal(both[1], alone[0])
-    others = [(2, 0, 2), (1, 1, 2), (1, 0, 3)]
-    for seed, restart, index in others:
-        other = start_noise((3, 4, 4), torch.tensor([index]), seed=seed, restart=restart)
-        assert not torch.equal(other, alone)
-    many = start_noise((3, 8, 8), torch.arange(50), seed=0, restart=0)
-    assert many.abs().max() <= 1
-    assert abs(many.mean()) < 0.02
-    assert many.std() == pytest.approx(3**-0.5, abs=0.02)
-
-
-def test_examples_are_adversarial_and_inside_the_ball(convolutional, images) -> None:
+@pytest.mark.parametrize("direction", [1, -1])
+def test_examples_are_the_worst_adversarial_images(convolutional, images, direction) -> None:
     sample = images("any", 0, 256, 30)
-    scored = score(convolutional, sample, batch_size=7)
+    scored = score(convolutional, sample, batch_size=7, direction=direction)
+    worst = np.sort(np.argsort(-direction * scored.attacked)[:6])
+    np.testing.assert_array_equal(scored.example_index, worst)
     np.testing.assert_array_equal(scored.example_clean, sample.pixels[scored.example_index].numpy())
     change = scored.example_attacked - scored.example_clean.astype(np.float32) / 255
     assert 0 < np.abs(change).max() <= EPSILON + 1e-6
@@ -108,6 +111,51 @@ class Saturated(nn.Module):
         return torch.where(torch.arange(len(images)) % 2 == 0, mean, mean.round() + 0 * mean)
 
 
+class Detached(nn.Module):
+    """Brightness that passes no gradient at all."""
+
+    def logits(self, images: Tensor) -> Tensor:
+        return images.detach().flatten(1).mean(1)
+
+
+def test_scores_without_a_gradient_are_attacked_all_the_same(images) -> None:
+    sample = images("any", 60, 190, 10)
+    assert score(Detached(), sample, "pgd").zero_gradient.all()
+    gained = score(Detached(), sample, "square", 200)
+    assert (gained.attacked - gained.clean > 0.5 * EPSILON).all()
+
+
+class Breaking(nn.Module):
+    """Brightness, but NaN above a limit: an attack would run into it."""
+
+    def logits(self, images: Tensor) -> Tensor:
+        mean = images.flatten(1).mean(1)
+        return torch.where(mean > 0.45, torch.nan, mean)
+
+
+def test_images_that_break_the_detector_are_counted(images) -> None:
+    scored = score(Breaking(), images("any", 60, 110, 10), "pgd", epsilon=0.2)
+    assert scored.broken.all()
+    assert np.isfinite(scored.attacked).all()
+    assert (scored.attacked <= 0.45).all()
+    assert not score(Breaking(), images("any", 60, 90, 10), "pgd", epsilon=0.01).broken.any()
+
+
+def test_the_member_that_won_is_recorded(convolutional, images) -> None:
+    members = (Member("noise"), Member("pgd", 20))
+    scored = score(convolutional, images("any", 0, 256, 10), members=members)
+    assert scored.members == ("noise-1x1", "pgd-20x1")
+    assert (scored.member == 1).all()
+    still = score(convolutional, images("any", 0, 256, 10), epsilon=0.0)
+    assert (still.member == -1).all()
+
+
+def test_work_done_adds_up(convolutional, images) -> None:
+    done: list[int] = []
+    score(convolutional, images("any", 0, 256, 10), batch_size=4, tick=done.append)
+    assert sum(done) == 10 * Attack(members=(Member("pgd", 5),), epsilon=0.1).passes
+
+
 def test_zero_gradients_are_counted(images) -> None:
     scored = score(Saturated(), images("any", 0, 256, 10), batch_size=10)
     assert scored.zero_gradient_share == 0.5
@@ -126,12 +174,20 @@ class Broken(nn.Module):
                 return values / 0.0 * 0.0
             case "column":
                 return values.unsqueeze(1)
+            case "number":
+                return values.sum()
             case _:
-                return values.detach()
+                return values.tolist()
 
 
 @pytest.mark.parametrize(
-    ("fault", "message"), [("nan", "NaN"), ("column", "shape"), ("detached", "not differentiable")]
+    ("fault", "message"),
+    [
+        ("nan", "4 of 4 scores .* NaN"),
+        ("column", r"shape \(4, 1\), .* \(4,\)"),
+        ("number", "shape Tensor"),
+        ("list", "shape list"),
+    ],
 )
 def test_unusable_scores_name_the_set(images, fault, message) -> None:
     with pytest.raises(UserError, match=f"food101: .*{message}"):
@@ -176,7 +232,12 @@ def test_finished_sets_are_not_scored_again(convolutional, images, tmp_path: Pat
         {"restarts": 2},
         {"seed": 1},
         {"direction": -1},
-        {"method": "fgsm"},
+        {"kind": "fgsm"},
+        {"norm": "l2"},
+        {"stop": -5.0},
+        {"draws": 2},
+        {"targets": torch.rand(2, 3, 8, 8)},
+        {"sources": (nn.Linear(1, 1),)},
     ],
 )
 def test_cache_tells_attacks_apart(convolutional, images, tmp_path: Path, change) -> None:
@@ -197,6 +258,42 @@ def test_cache_tells_weights_and_images_apart(convolutional, images, tmp_path: P
     assert_same(score(counting, sample, cache=tmp_path), score(convolutional, sample))
     other = images("any", 0, 256, 5, seed=9)
     assert_same(score(counting, other, cache=tmp_path), score(convolutional, other))
+
+
+class Stopping(nn.Module):
+    """Gives up after some calls, as a user may."""
+
+    def __init__(self, inner: nn.Module, calls: int) -> None:
+        super().__init__()
+        self.inner = inner
+        self.left = calls
+
+    def __repr__(self) -> str:
+        return "Stopping"
+
+    def logits(self, images: Tensor) -> Tensor:
+        self.left -= 1
+        if self.left < 0:
+            raise KeyboardInterrupt
+        return self.inner.logits(images)
+
+
+@pytest.mark.parametrize("batch_size", [4, 3, 9])
+def test_interrupted_set_goes_on_after_the_last_batch(
+    convolutional, images, tmp_path: Path, batch_size
+) -> None:
+    sample = images("any", 0, 256, 10)
+    whole = score(convolutional, sample)
+    with pytest.raises(KeyboardInterrupt):
+        score(Stopping(convolutional, 10), sample, batch_size=4, cache=tmp_path)
+    counting = Stopping(convolutional, 1000)
+    resumed = score(counting, sample, batch_size=batch_size, cache=tmp_path)
+    np.testing.assert_allclose(resumed.attacked, whole.attacked, atol=1e-5)
+    np.testing.assert_array_equal(resumed.example_index, whole.example_index)
+    fresh = Stopping(convolutional, 1000)
+    score(fresh, sample, batch_size=batch_size)
+    assert fresh.left < counting.left
+    assert [file.suffix for file in tmp_path.iterdir()] == [".npz"]
 
 
 def test_damaged_cache_is_computed_again(convolutional, images, tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ from accelerate import Accelerator
 from conftest import Convolutional, grey
 
 from atd.evaluation.scoring import attack_scores
+from atd.evaluation.tiers import Member
+from atd.evaluation.worst import Attack
 
 
 def main(count: int, folder: Path) -> None:
@@ -18,13 +20,11 @@ def main(count: int, folder: Path) -> None:
         scored = attack_scores(
             Convolutional(),
             grey("any", 0, 256, count),
+            Attack(members=(Member("pgd", 3), Member("square", 5)), epsilon=8 / 255),
             direction=1,
-            epsilon=8 / 255,
-            steps=3,
             batch_size=4,
             accelerator=accelerator,
             cache=folder / "cache",
-            progress=False,
         )
         np.savez(
             folder / f"{accelerator.process_index}-{attempt}.npz",

@@ -1,0 +1,123 @@
+"""What the page that compares several detectors says, from their results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from atd.evaluation.checks import TRUSTED
+from atd.evaluation.document import Block, Paragraph, Picture, Section, Table, Text, strong
+from atd.evaluation.wording import (
+    CONDITIONS,
+    attack_words,
+    curve_words,
+    grouped,
+    mean_words,
+    percent,
+    plural,
+    verdict_words,
+)
+
+__all__ = ["comparison_page", "curve_note", "marked"]
+
+Found = Mapping[str, Mapping[str, Any]]
+
+
+def comparison_page(found: Found) -> list[Section]:
+    """The page that compares detectors.
+
+    Args:
+        found: Results of comparable evaluations, by label.
+
+    Returns:
+        The sections in reading order; robust numbers never stand without attack and verdict.
+    """
+    return [
+        _headline(found),
+        _sets_section(found),
+        _curves_section(found),
+        _thresholds_section(found),
+    ]
+
+
+def marked(label: str, results: Mapping[str, Any]) -> str:
+    """A label that says when a detector's robustness numbers are suspicious."""
+    return label if results["verdict"] == TRUSTED else f"{label} (suspicious)"
+
+
+def curve_note(found: Found) -> str:
+    """Attacks and verdicts behind the curves."""
+    return _note({label: curve_words(item, "epsilon") for label, item in found.items()}, found)
+
+
+def _headline(found: Found) -> Section:
+    first = next(iter(found.values()))
+    columns = []
+    for condition in CONDITIONS:
+        values = {label: item["mean"][condition]["auroc"] for label, item in found.items()}
+        columns.append(_column(values, set(found) if condition == "clean" else _trusted(found)))
+    rows: list[list[Text]] = [
+        [label, *(column[label] for column in columns), verdict_words(results)]
+        for label, results in found.items()
+    ]
+    head = ["detector", *CONDITIONS, "verdict"]
+    meaning = "; ".join(f"{condition}: {words}" for condition, words in CONDITIONS.items())
+    text = (
+        f"AUROC in %, mean of {mean_words(first)}; ID: {first['id']['name']}. {meaning}. Bold: the "
+        "best of a column; under attack, the best whose numbers can be trusted."
+    )
+    table = Table(head, rows, left=(0, len(head) - 1))
+    blocks: list[Block] = [table, Paragraph(text), _basis(found)]
+    return Section(f"Comparison of {plural(len(found), 'detector')}", blocks)
+
+
+def _sets_section(found: Found) -> Section:
+    rows: list[list[Text]] = []
+    for name in next(iter(found.values()))["datasets"]:
+        values = {label: item["datasets"][name]["both"]["auroc"] for label, item in found.items()}
+        rows.append([name, *_column(values, _trusted(found)).values()])
+    head = ["OOD set", *(marked(label, results) for label, results in found.items())]
+    text = "Bold: the best whose numbers can be trusted."
+    blocks: list[Block] = [Table(head, rows), Paragraph(text), _basis(found)]
+    return Section("Set by set, all images attacked, AUROC (%)", blocks)
+
+
+def _curves_section(found: Found) -> Section:
+    alt = f"AUROC against the attack radius, all detectors. {curve_note(found)}"
+    return Section("AUROC against epsilon, all images attacked", [Picture("epsilon.png", alt)])
+
+
+def _thresholds_section(found: Found) -> Section:
+    rows: list[list[Text]] = []
+    for label, results in found.items():
+        limit = results["threshold"]
+        shares = [f"{percent(share)} %" for key, share in limit.items() if key != "value"]
+        rows.append([label, f"{limit['value']:.4g}", *shares, results["verdict"]])
+    kinds = ("ID, clean", "ID, attacked", "OOD, clean", "OOD, attacked")
+    table = Table(["detector", "threshold", *kinds, "verdict"], rows, left=(0, 6))
+    text = "Shares of images that each detector accepts at its own stored threshold."
+    return Section("Thresholds and verdicts", [Paragraph(text), table, _basis(found)])
+
+
+def _basis(found: Found) -> Paragraph:
+    attacks = {label: attack_words(results["attack"]) for label, results in found.items()}
+    return Paragraph(_note(attacks, found), aside=True)
+
+
+def _note(attacks: Mapping[str, str], found: Found) -> str:
+    verdicts = {label: verdict_words(results) for label, results in found.items()}
+    return f"Attack: {grouped(attacks)}. Verdict: {grouped(verdicts)}."
+
+
+def _trusted(found: Found) -> set[str]:
+    return {label for label, results in found.items() if results["verdict"] == TRUSTED}
+
+
+def _column(values: Mapping[str, float], eligible: set[str]) -> dict[str, Text]:
+    """A column by label, the best of the eligible values bold (all that read the same)."""
+    best = max((values[label] for label in eligible), default=-1.0)
+    shown = {label: percent(value) for label, value in values.items()}
+    return {
+        label: strong(text) if label in eligible and text == percent(best) else text
+        for label, text in shown.items()
+    }

@@ -1,0 +1,146 @@
+"""Whether a score is one: the same twice, alone and in company, in float64, along its gradient.
+
+These checks attack nothing. They catch detectors whose gradient, on which every white-box
+attack rests, is not that of the score they report.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from atd.attacks import frozen
+from atd.evaluation import checks as judge
+from atd.evaluation.metrics import Array
+from atd.evaluation.subject import Subject
+
+__all__ = ["consistency_checks", "is_randomised"]
+
+_DIRECTIONS = 3
+_STEP = 1e-5
+"""Length of a finite difference: in float64 small enough to stay between a ReLU's kinks."""
+
+
+def is_randomised(detector: nn.Module, images: Tensor) -> bool:
+    """Says whether the scores of float images (N, C, H, W) differ from one call to the next."""
+    subject = Subject(detector)
+    with frozen(detector), torch.no_grad():
+        return not torch.equal(subject.score(images), subject.score(images))
+
+
+def consistency_checks(
+    detector: nn.Module, inside: Tensor, outside: Tensor, *, epsilon: float, seed: int
+) -> dict[str, judge.Check]:
+    """Runs the checks that need no attack.
+
+    Args:
+        detector: The judged detector.
+        inside: ID images (N, C, H, W), float in [0, 1], on the detector's device.
+        outside: OOD images (M, C, H, W) likewise.
+        epsilon: Attack radius on the [0, 1] scale.
+        seed: Seed of directions and orders.
+
+    Returns:
+        The checks by name.
+    """
+    images = torch.cat([inside, outside])
+    directions = torch.cat([torch.ones(len(inside)), -torch.ones(len(outside))]).to(images.device)
+    generator = torch.Generator().manual_seed(seed)
+    with frozen(detector):
+        subject = Subject(detector)
+        with torch.no_grad():
+            scores = _numpy(subject.score(images))
+            spread = max(float(scores.std()), float(np.finfo(np.float32).tiny))
+            twice = _largest(_numpy(subject.score(images)) - scores, spread)
+            company = _largest(_in_company(subject, images, generator) - scores, spread)
+        wrong = _wrong_gradients(detector, images, generator)
+        useless = _useless_gradients(subject, images, directions, 0.1 * epsilon, generator)
+        double = _largest(_in_float64(detector, images) - scores, spread)
+    return {
+        "same_score_twice": judge.agrees(
+            "between two calls with the same images",
+            twice,
+            "More would mean a randomised detector: a single PGD chases noise, and the worst "
+            "case must be taken over the randomness too.",
+        ),
+        "same_score_in_any_batch": judge.agrees(
+            "between an image alone and in batches of other images",
+            company,
+            "More would mean that the score depends on what else is in the batch, e.g. through "
+            "batch statistics: an attacked batch then defends itself, which no user's image can.",
+        ),
+        "same_score_in_float64": judge.agrees(
+            "between float32 and float64",
+            double,
+            "More would mean arithmetic so coarse that gradients are noise.",
+        ),
+        "scores_distinct": judge.scores_distinct(scores),
+        "gradients_true": judge.gradients_true(wrong),
+        "gradients_useful": judge.gradients_useful(useless),
+    }
+
+
+def _numpy(scores: Tensor) -> Array:
+    return scores.detach().cpu().double().numpy()
+
+
+def _largest(differences: Array, spread: float) -> float:
+    """The largest difference in standard deviations; a huge number where one is not finite."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        largest = np.abs(differences).max() / spread
+    return float(largest) if np.isfinite(largest) else float(np.finfo(np.float32).max)
+
+
+def _in_company(subject: Subject, images: Tensor, generator: torch.Generator) -> Array:
+    """Each image's score alone or in another batch, whichever is farther from the whole batch's."""
+    whole = _numpy(subject.score(images))
+    alone = np.concatenate([_numpy(subject.score(image)) for image in images.split(1)])
+    order = torch.randperm(len(images), generator=generator)
+    mixed = np.empty_like(whole)
+    for rows in order.split(max(2, len(images) // 5)):
+        mixed[rows.numpy()] = _numpy(subject.score(images[rows.to(images.device)]))
+    return np.where(np.abs(alone - whole) > np.abs(mixed - whole), alone, mixed)
+
+
+def _in_float64(detector: nn.Module, images: Tensor) -> Array:
+    with torch.no_grad():
+        return _numpy(Subject(copy.deepcopy(detector).double()).score(images.double()))
+
+
+def _wrong_gradients(detector: nn.Module, images: Tensor, generator: torch.Generator) -> float:
+    """Share of images and directions whose directional derivative is not the difference's."""
+    objective = Subject(copy.deepcopy(detector).double()).objective(1)
+    points = images.double().requires_grad_(True)
+    with torch.enable_grad():
+        (gradient,) = torch.autograd.grad(objective(points).sum(), points)
+    wrong = []
+    with torch.no_grad():
+        for _ in range(_DIRECTIONS):
+            signs = torch.rand(images.shape, generator=generator).sub_(0.5).sign_()
+            direction = signs.to(images.device).double()
+            said = (gradient * direction).flatten(1).sum(1)
+            ahead = objective(points + _STEP * direction)
+            behind = objective(points - _STEP * direction)
+            found = (ahead - behind) / (2 * _STEP)
+            wrong.append((found - said).abs() > 0.1 * torch.maximum(found.abs(), said.abs()))
+    return float(torch.cat(wrong).double().mean())
+
+
+def _useless_gradients(
+    subject: Subject, images: Tensor, directions: Tensor, step: float, generator: torch.Generator
+) -> float:
+    """Share of images on which a step along the gradient gains less than a random step."""
+
+    def harm(at: Tensor) -> Tensor:
+        return directions * subject.objective(1)(at.clamp(0.0, 1.0))
+
+    points = images.clone().requires_grad_(True)
+    with torch.enable_grad():
+        (gradient,) = torch.autograd.grad((directions * subject.objective(1)(points)).sum(), points)
+    signs = torch.rand(images.shape, generator=generator).sub_(0.5).sign_().to(images.device)
+    with torch.no_grad():
+        along, across = harm(images + step * gradient.sign()), harm(images + step * signs)
+    return float((along <= across).double().mean())

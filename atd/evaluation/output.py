@@ -1,0 +1,43 @@
+"""Results and pages as files, each whole or absent."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from atd.evaluation import html, markdown
+from atd.evaluation.document import Section
+from atd.evaluation.files import replacing
+
+__all__ = ["write_json", "write_page"]
+
+
+def write_json(file: Path, value: Mapping[str, Any]) -> None:
+    """Writes a JSON file.
+
+    Raises:
+        ValueError: A number is not finite, which JSON cannot say.
+    """
+    _write(file, json.dumps(value, indent=2, allow_nan=False))
+
+
+def write_page(sections: Sequence[Section], file: Path) -> Path:
+    """Writes a page as HTML and, last, as Markdown.
+
+    Args:
+        sections: The page; its pictures lie in the folder already.
+        file: The Markdown file; the HTML file beside it has the same stem.
+
+    Returns:
+        `file`.
+    """
+    _write(file.with_suffix(".html"), html.render(sections, file.parent))
+    _write(file, markdown.render(sections))
+    return file
+
+
+def _write(file: Path, text: str) -> None:
+    with replacing(file) as temporary:
+        temporary.write_text(text.rstrip() + "\n", encoding="utf-8")

@@ -1,0 +1,156 @@
+"""The parts of a report for those who want to know: attack, checks, all metrics, origin."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from atd.evaluation.document import (
+    Block,
+    Command,
+    Paragraph,
+    Section,
+    Table,
+    Text,
+    code,
+    outcome,
+    strong,
+)
+from atd.evaluation.wording import (
+    CONDITIONS,
+    attack_words,
+    basis,
+    fraction_255,
+    mean_words,
+    member_words,
+    percent,
+)
+
+__all__ = ["attack_section", "checks_section", "metrics_section", "origin"]
+
+_METRICS = {
+    "fpr95_id": "FPR95 (ID)",
+    "fpr95_ood": "FPR95 (OOD)",
+    "aupr_in": "AUPR-in",
+    "aupr_out": "AUPR-out",
+    "detection_error": "detection error",
+}
+
+
+def attack_section(results: Mapping[str, Any]) -> Section:
+    """What was done to every image, and which part of it found the worst scores."""
+    attack = results["attack"]
+    text = (
+        "Every image is attacked on the detector's raw score by each of the following; the worst "
+        "score over all of them, over every iterate and every start, counts. ",
+        code("-100 x 5"),
+        " stands for 100 steps from each of 5 starts.",
+    )
+    shares = results["strongest"].items()
+    rows = [[member_words(name), f"{percent(share)} %"] for name, share in shares]
+    table = Table(["attack", "found the worst score of"], rows)
+    passes = attack["passes"]
+    facts = [
+        attack_words(attack),
+        f"Tier: {attack['tier']}",
+        f"Step size: {attack['step_size']:.4g}",
+        f"Passes per image: {passes['forward']:,} forward, {passes['backward']:,} backward",
+    ]
+    if attack["draws"] > 1:
+        facts.append(f"The detector is randomised: scores are means of {attack['draws']} draws")
+    return Section("The attack", [Paragraph(text), table, Paragraph(". ".join(facts) + ".", True)])
+
+
+def checks_section(results: Mapping[str, Any]) -> Section:
+    """Every check with its number and meaning; those that failed come first."""
+    checks = sorted(results["checks"].items(), key=lambda item: bool(item[1]["passed"]))
+    rows: list[list[Text]] = [
+        [
+            outcome(check["passed"]),
+            code(name),
+            _value(check["value"], in_levels=_has_levels(name, results)),
+            check["detail"],
+        ]
+        for name, check in checks
+    ]
+    text = ("A weak attack makes any detector look robust. Verdict: ", strong(results["verdict"]))
+    table = Table(["", "check", "value", "what it means"], rows, left=(0, 1, 2, 3), prose=True)
+    return Section("Checks", [Paragraph((*text, ".")), table])
+
+
+def _has_levels(name: str, results: Mapping[str, Any]) -> bool:
+    return "epsilon" in name and results["attack"]["norm"] == "linf"
+
+
+def _value(value: float | Sequence[Sequence[float]], *, in_levels: bool) -> str:
+    if isinstance(value, Sequence):
+        return ", ".join(
+            f"{fraction_255(at) if in_levels else format(at, '.4g')}: {auroc:.3f}"
+            for at, auroc in value
+        )
+    return f"{value:.4g}"
+
+
+def metrics_section(results: Mapping[str, Any]) -> Section:
+    """Every metric of every set under every condition."""
+    means = {f"mean of {mean_words(results)}": results["mean"]}
+    rows = [
+        [
+            name if condition == "clean" else "",
+            condition,
+            percent(item[condition]["auroc"]),
+            *(percent(item[condition][key]) for key in _METRICS),
+        ]
+        for name, item in {**results["datasets"], **means}.items()
+        for condition in CONDITIONS
+    ]
+    text = (
+        "FPR95 (ID): share of OOD images accepted when 95 % of ID images are. FPR95 (OOD): share "
+        "of ID images flagged when 95 % of OOD images are. AUPR: area under precision-recall with "
+        "ID or OOD as the positive class. Detection error: the smallest (FPR + FNR) / 2 over all "
+        "thresholds."
+    )
+    table = Table(["OOD set", "attacked", "AUROC", *_METRICS.values()], rows, left=(0, 1))
+    return Section("Every metric (%)", [table, Paragraph(text), Paragraph(basis(results), True)])
+
+
+def origin(results: Mapping[str, Any]) -> Section:
+    """The command that repeats the evaluation, and everything else it depends on."""
+    facts = results["provenance"]
+    versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
+    rows = {
+        "protocol": results["protocol"],
+        "detector SHA-256": results["detector"]["sha256"],
+        "commit": facts["commit"] or "not from a git checkout",
+        "config SHA-256": facts["config_sha256"] or "no config",
+        "parameters": f"{results['detector']['parameters']:,}",
+        "seed": str(facts["seed"]),
+        "hardware": facts["hardware"],
+        "versions": versions,
+        "took": f"{facts['seconds']:,} s",
+        "date": facts["date"],
+    }
+    files = ("All numbers are in ", code("results.json"), ", every image's raw scores in ")
+    blocks: list[Block] = [
+        Command(_command(results)),
+        Table(["", ""], list(rows.items()), left=(0, 1)),
+        Paragraph((*files, code("scores.npz"), ".")),
+    ]
+    return Section("Where this comes from", blocks)
+
+
+def _command(results: Mapping[str, Any]) -> str:
+    attack, seed = results["attack"], results["provenance"]["seed"]
+    options = {"epsilon": attack["epsilon"]}
+    if attack["tier"] == "custom":
+        options |= {"steps": attack["steps"], "restarts": attack["restarts"]}
+    else:
+        options |= {"tier": attack["tier"]}
+    if attack["norm"] != "linf":
+        options |= {"norm": attack["norm"]}
+    words = [f"evaluate.{key}={value}" for key, value in options.items()] + [f"run.seed={seed}"]
+    if results["protocol"] != "custom":
+        words.append(f"data.protocol={results['protocol']}")
+    folder = shlex.quote(results["detector"]["path"]) if results["detector"]["path"] else "DETECTOR"
+    return " ".join(["python evaluate.py", folder, *words])

@@ -1,0 +1,30 @@
+"""One progress bar for a whole evaluation, in passes through the detector."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+__all__ = ["progress_bar"]
+
+_FORMAT = "{desc} {percentage:3.0f}%|{bar}| {elapsed} (about {remaining} left)"
+
+
+@contextmanager
+def progress_bar(title: str, total: int, *, show: bool) -> Iterator[Callable[[int], None]]:
+    """Shows how much of the work is done and how much time is left.
+
+    Args:
+        title: What is going on.
+        total: Amount of work.
+        show: False shows nothing.
+
+    Yields:
+        A function to call with the work done since the last call.
+    """
+    from tqdm import tqdm
+
+    with tqdm(
+        total=total, desc=title, disable=not show, leave=False, bar_format=_FORMAT, smoothing=0.1
+    ) as bar:
+        yield lambda amount: None if bar.update(min(amount, total - bar.n)) else None

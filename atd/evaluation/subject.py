@@ -1,0 +1,90 @@
+"""A detector as the attacks see it: something to be raised or lowered, whatever it returns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from atd.attacks import Objective, expectation, finite_gradient, straight_through
+from atd.errors import UserError
+
+__all__ = ["Subject"]
+
+Function = Callable[[Tensor], Tensor]
+
+
+class Subject:
+    """The differentiable functions of a detector that attacks need.
+
+    The score is the detector's `logits(images)`, else its `score(images)`, else the module
+    itself. Two optional methods help against detectors that no gradient passes through:
+    `surrogate(images) -> (N,)`, a differentiable stand-in whose gradient is followed while the
+    true score counts (BPDA), and `features(images) -> (N, F)` for the feature-space attack.
+
+    Args:
+        detector: The detector; float images (N, C, H, W) in [0, 1], larger = more OOD.
+        draws: Evaluations that are averaged for a randomised detector (EOT).
+        where: Name of the image set, for messages.
+    """
+
+    def __init__(self, detector: nn.Module, draws: int = 1, where: str = "the images") -> None:
+        self.detector, self.draws, self.where = detector, draws, where
+
+    def score(self, images: Tensor) -> Tensor:
+        """Scores (N,) as the detector gives them, averaged over the draws, in float32 or above.
+
+        Raises:
+            UserError: The scores have another shape than (N,).
+        """
+        return expectation(self._checked_score, self.draws)(images)
+
+    def _checked_score(self, images: Tensor) -> Tensor:
+        detector = self.detector
+        function: Function = getattr(detector, "logits", getattr(detector, "score", detector))
+        scores = function(images)
+        if not isinstance(scores, Tensor) or scores.shape != (len(images),):
+            shape = tuple(getattr(scores, "shape", ())) or type(scores).__name__
+            raise UserError(
+                f"{self.where}: the detector's scores have shape {shape}, they must be "
+                f"({len(images)},): one number per image"
+            )
+        return scores if scores.dtype == torch.float64 else scores.float()
+
+    def objective(self, direction: int, broken: Tensor | None = None) -> Objective:
+        """What an attack maximises: the score times `direction`.
+
+        Scores that are not finite never win, and gradients that are not finite are taken as
+        zero, so that a detector cannot stop an attack by breaking down. A score without any
+        gradient has gradient zero; `gradients_present` tells the reader.
+
+        Args:
+            direction: +1 to raise scores, -1 to lower them.
+            broken: Bool (N,), set where a score is not finite.
+
+        Returns:
+            A function of images (N, C, H, W).
+        """
+        surrogate: Function | None = getattr(self.detector, "surrogate", None)
+        function = self.score if surrogate is None else straight_through(self.score, surrogate)
+
+        def value(images: Tensor) -> Tensor:
+            guarded = finite_gradient(images) if images.requires_grad else images
+            scores = function(guarded)
+            if images.requires_grad and not scores.requires_grad:
+                scores = scores + 0.0 * guarded.flatten(1).sum(1)
+            finite = scores.isfinite()
+            if broken is not None:
+                broken.logical_or_(~finite.detach())
+            return torch.where(finite, direction * scores, -torch.inf)
+
+        return value
+
+    @property
+    def features(self) -> Function | None:
+        """Features (N, F) of images for the feature-space attack, if the detector has any."""
+        own: Function | None = getattr(self.detector, "features", None)
+        backbone = getattr(self.detector, "backbone", None)
+        inner: Function | None = getattr(backbone, "embed", None)
+        return own if callable(own) else inner

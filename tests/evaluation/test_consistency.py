@@ -1,0 +1,130 @@
+"""Each check on a detector made to fail it, and all of them on sound ones."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from atd.evaluation.consistency import consistency_checks, is_randomised
+
+CHECKS = {
+    "same_score_twice",
+    "same_score_in_any_batch",
+    "same_score_in_float64",
+    "scores_distinct",
+    "gradients_true",
+    "gradients_useful",
+}
+
+
+def judge(detector: nn.Module, count: int = 20) -> dict:
+    generator = torch.Generator().manual_seed(0)
+    inside = torch.rand(count, 3, 8, 8, generator=generator) * 0.5
+    outside = 0.4 + torch.rand(count, 3, 8, 8, generator=generator) * 0.5
+    return consistency_checks(detector, inside, outside, epsilon=8 / 255, seed=0)
+
+
+def failed(detector: nn.Module) -> set[str]:
+    return {name for name, check in judge(detector).items() if not check["passed"]}
+
+
+class Noise(nn.Module):
+    def logits(self, images: Tensor) -> Tensor:
+        return images.mean((1, 2, 3)) + 0.01 * torch.rand(len(images))
+
+
+class BatchStatistics(nn.Module):
+    def logits(self, images: Tensor) -> Tensor:
+        return (images - images.mean()).mean((1, 2, 3)) / images.std()
+
+
+class Coarse(nn.Module):
+    """Half precision: scores move in jumps."""
+
+    def logits(self, images: Tensor) -> Tensor:
+        return images.bfloat16().mean((1, 2, 3))
+
+
+class Cancelling(nn.Module):
+    """A small difference of large numbers."""
+
+    def logits(self, images: Tensor) -> Tensor:
+        return (images + 1e5).mean((1, 2, 3)) - 1e5
+
+
+class Rounded(nn.Module):
+    def logits(self, images: Tensor) -> Tensor:
+        mean = images.mean((1, 2, 3))
+        return mean + ((30 * mean).round() / 30 - mean).detach()
+
+
+class HalfStopped(nn.Module):
+    """The score is the mean of all pixels; the gradient knows of the upper half alone."""
+
+    def logits(self, images: Tensor) -> Tensor:
+        return images[:, :, :4].mean((1, 2, 3)) + images[:, :, 4:].detach().mean((1, 2, 3))
+
+
+class Ripple(nn.Module):
+    """Brightness under a ripple much finer than epsilon."""
+
+    def logits(self, images: Tensor) -> Tensor:
+        return (images + 0.01 * (2e3 * images).sin()).mean((1, 2, 3))
+
+
+class Counted(nn.Module):
+    """A number of bright pixels, through a steep sigmoid."""
+
+    def logits(self, images: Tensor) -> Tensor:
+        return (images > 0.5).float().sum((1, 2, 3)) // 8 + 0 * images.sum((1, 2, 3))
+
+
+@pytest.mark.parametrize(
+    ("detector", "names"),
+    [
+        (Noise(), {"same_score_twice", "same_score_in_any_batch", "gradients_true"}),
+        (BatchStatistics(), {"same_score_in_any_batch"}),
+        (Coarse(), {"scores_distinct", "gradients_true"}),
+        (Cancelling(), {"same_score_in_float64"}),
+        (Rounded(), {"scores_distinct", "gradients_true"}),
+        (HalfStopped(), {"gradients_true"}),
+        (Ripple(), {"gradients_useful"}),
+        (Counted(), {"scores_distinct", "gradients_useful"}),
+    ],
+)
+def test_fault_fails_its_checks(detector: nn.Module, names: set[str]) -> None:
+    assert names <= failed(detector)
+
+
+def test_sound_detectors_pass(convolutional, brightness) -> None:
+    torch.manual_seed(0)
+
+    class Relu(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = nn.Sequential(
+                nn.Conv2d(3, 8, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(72, 1)
+            )
+
+        def logits(self, images: Tensor) -> Tensor:
+            return self.net(images).squeeze(1)
+
+    for detector in (convolutional, brightness, Relu()):
+        assert judge(detector).keys() == CHECKS
+        assert failed(detector) == set()
+
+
+def test_detector_is_left_as_it_was(convolutional) -> None:
+    convolutional.train()
+    judge(convolutional)
+    assert convolutional.training
+    parameters = list(convolutional.parameters())
+    assert all(p.dtype == torch.float32 and p.requires_grad for p in parameters)
+    assert all(p.grad is None for p in parameters)
+
+
+def test_randomised_detectors_are_recognised(convolutional) -> None:
+    images = torch.rand(4, 3, 8, 8)
+    assert is_randomised(Noise(), images)
+    assert not is_randomised(convolutional, images)
