@@ -16,7 +16,7 @@ overrides say otherwise. Several detectors are attacked alike and put side by si
 
 examples:
   python evaluate.py checkpoints/digits/detector
-  python evaluate.py checkpoints/digits/detector evaluate.tier=strong evaluate.epsilon=0.15
+  python evaluate.py checkpoints/digits/detector evaluate.tier=strong
   python evaluate.py checkpoints/cifar10/detector data.ood_test=[folder:my/images] --output out
   python evaluate.py checkpoints/mine/detector checkpoints/digits/detector --output both
 """
@@ -30,7 +30,7 @@ def main() -> None:
 def _main() -> None:
     parser = argparse.ArgumentParser(
         prog="evaluate.py",
-        usage="%(prog)s [-h] [--config FILE] [--output DIR] DETECTOR [DETECTOR ...] [key=value ...]",
+        usage="%(prog)s DETECTOR [DETECTOR ...] [--config FILE] [--output DIR] [key=value ...]",
         description="Find out whether a detector is robust: clean, ID, OOD and both attacked.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -47,8 +47,8 @@ def _main() -> None:
     folders = [Path(item) for item in given.arguments if item not in overrides]
     if not folders:
         raise UserError("name at least one detector folder, e.g. checkpoints/digits/detector")
-    single = folders[0].resolve().parent / "report"
-    output = Path(given.output or (single if len(folders) == 1 else "comparison"))
+    beside = folders[0].resolve().parent / "report"
+    output = Path(given.output or ("comparison" if len(folders) > 1 else beside))
     _evaluate(folders, given.config, overrides, output)
 
 

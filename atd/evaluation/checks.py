@@ -129,9 +129,9 @@ def strong_enough(used: str, auroc: float, stronger: str, reached: float) -> Che
         reached: AUROC on the same subset under that one.
     """
     detail = (
-        f"AUROC under {used} minus AUROC under {stronger} on a subset, both sides attacked (at most "
-        f"{_OVERSTATED_LIMIT}). More would mean that this tier's numbers are too high, whatever "
-        "the detector: use a stronger one."
+        f"AUROC under {used} minus AUROC under {stronger} on a subset, both sides attacked (at "
+        f"most {_OVERSTATED_LIMIT}). More would mean that this tier's numbers are too high, "
+        "whatever the detector: use a stronger one."
     )
     return Check(passed=auroc - reached <= _OVERSTATED_LIMIT, value=auroc - reached, detail=detail)
 

@@ -21,7 +21,7 @@ from atd.evaluation.metrics import Array, threshold_at
 from atd.evaluation.scoring import Images, ScoredSet
 from atd.evaluation.settings import Settings
 
-__all__ = ["Rounds", "Tick", "attack_rounds"]
+__all__ = ["Rounds", "Tick", "attack_rounds", "targets"]
 
 Tick = Callable[[int], None]
 
@@ -93,11 +93,9 @@ def attack_rounds(
     threshold = threshold_at(id_val)
     highest = max(threshold, *(float(scores.max()) for scores in outside.values()))
     lowest = min(threshold, float(inside.min()))
-    # Each side aims at the other's most typical images: those scored farthest from its own.
-    far = _extreme(ood_sets, {name: -scores for name, scores in outside.items()})
-    near = _extreme({"id": sets.id_test}, {"id": inside})
-    raising = settings.attack(stop=highest, targets=far, sources=tuple(sources))
-    lowering = settings.attack(stop=lowest, targets=near, sources=tuple(sources))
+    aims = targets(detector, sets.id_test, ood_sets, settings)
+    raising = settings.attack(stop=highest, targets=aims[1], sources=tuple(sources))
+    lowering = settings.attack(stop=lowest, targets=aims[-1], sources=tuple(sources))
 
     id_test = settings.score(detector, sets.id_test, 1, raising, tick)
     ood = {
@@ -105,6 +103,23 @@ def attack_rounds(
         for name, images in ood_sets.items()
     }
     return Rounds(id_test, ood, id_val)
+
+
+def targets(
+    detector: nn.Module, inside: Images, outside: Mapping[str, Images], settings: Settings
+) -> dict[int, Tensor]:
+    """What the feature-space attack aims at: the other side's most typical images.
+
+    Returns:
+        Images (T, C, H, W), float in [0, 1]: those that ID images are moved towards under +1,
+        those that OOD images are moved towards under -1.
+    """
+    still = settings.attack(())
+    id_scores = settings.score(detector, inside, 1, still).clean
+    ood_scores = {
+        name: -settings.score(detector, images, -1, still).clean for name, images in outside.items()
+    }
+    return {1: _extreme(outside, ood_scores), -1: _extreme({"id": inside}, {"id": id_scores})}
 
 
 def _extreme(sets: Mapping[str, Images], scores: Mapping[str, Array]) -> Tensor:

@@ -13,7 +13,6 @@ from atd.evaluation.protocol import Evaluation, evaluate
 from atd.evaluation.settings import Settings
 from atd.evaluation.tiers import Member, Tier
 
-
 TIER = Tier("smoke", (Member("pgd", 4),))
 
 

@@ -1,0 +1,1 @@
+"""Planted frauds: detectors that only look robust, and honest ones that must not be suspected."""
