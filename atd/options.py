@@ -45,10 +45,20 @@ class RunConfig:
     """Ask torch for deterministic algorithms (CPU runs are bit-identical with it)."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Arithmetic of the backbone while *training*; evaluation is always float32."""
+    device_batch: int = 0
+    """Most images of a batch that a process handles at once in training (0 = all of its share).
+    It divides the work, not the result: a step's gradient is summed over the parts."""
+    keep: int = 2
+    """Training states to keep of each stage; a damaged one gives way to the one before it."""
+    save_minutes: float = 10.0
+    """Save within an epoch whenever this many minutes have passed; 0 saves after every step."""
 
     def __post_init__(self) -> None:
         _require(bool(re.fullmatch(r"[\w.-]+", self.name)), "run.name", self.name, "a folder name")
+        _require(self.device_batch >= 0, "run.device_batch", self.device_batch, "0 or more")
         _require(0 <= self.seed < 2**31, "run.seed", self.seed, "from 0 to 2147483647")
+        _require(self.keep >= 1, "run.keep", self.keep, "1 or more")
+        _require(self.save_minutes >= 0, "run.save_minutes", self.save_minutes, "0 or more")
 
     @property
     def folder(self) -> Path:

@@ -23,9 +23,10 @@ from atd.models.detector import Detector
 from atd.models.robustbench import load_weights
 from atd.run_folder import RunFolder
 from atd.training.adversarial_gan import AdversarialGan
+from atd.training.contact import in_contact
 from atd.training.logbook import Logbook
-from atd.training.loop import fit
-from atd.training.processes import Processes
+from atd.training.loop import Task, fit
+from atd.training.processes import Processes, parts
 from atd.training.robust_pretraining import RobustPretraining
 from atd.training.stream import Stream
 
@@ -60,10 +61,15 @@ class Run:
         Raises:
             UserError: Bad input; what was there before stays intact.
             Interrupted: A signal asked to stop; the state was saved.
+            LostContact: Another process died or hangs.
         """
-        detector, backbone, splits = self.train()
-        self._save(detector)
-        return self._evaluate(detector, backbone, splits)
+        with in_contact(self.processes, lambda: "the preparation of training"):
+            detector, backbone, splits = self.train()
+        with in_contact(self.processes, lambda: "the evaluation"):
+            self._save(detector)
+            results = self._evaluate(detector, backbone, splits)
+            self.processes.wait()
+        return results
 
     def train(self) -> tuple[Detector, Backbone | None, DataSplits]:
         """Runs the training stages that are not finished yet.
@@ -97,10 +103,16 @@ class Run:
             tqdm.write(text)
 
     def _stream(self, images: ImageSet, batch_size: int, key: str, purpose: str) -> Stream:
-        size = min(batch_size, len(images) - len(images) % self.processes.count)
+        size, count = min(batch_size, len(images)), self.processes.count
+        if size < batch_size and size % count:
+            raise UserError(
+                f"{key}={batch_size}: {images.name} has only {size} images, which do not divide "
+                f"among {count} processes; use {key}={size - size % count}"
+            )
         share = self.processes.share(size, key)
         data, workers = self.config.data, self.config.loader.workers
-        return Stream(images, size, share, self.seed, purpose, data.augment, workers)
+        number = parts(share, self.config.run.device_batch, key)
+        return Stream(images, size, share, self.seed, purpose, data.augment, workers, number)
 
     def _backbone(self, splits: DataSplits, logbook: Logbook) -> Backbone | None:
         """The robust feature extractor: loaded, or pre-trained here."""
@@ -150,7 +162,12 @@ class Run:
             seed=self.seed,
             bfloat16=self.bfloat16,
         )
-        fit(task, self.folder.state, self.processes, logbook)
+        self._fit(task, logbook)
+
+    def _fit(self, task: Task, logbook: Logbook) -> None:
+        run = self.config.run
+        keep, minutes = run.keep, run.save_minutes
+        fit(task, self.folder.state, self.processes, logbook, keep=keep, save_minutes=minutes)
 
     def _train_detector(
         self, backbone: Backbone | None, splits: DataSplits, logbook: Logbook
@@ -170,7 +187,7 @@ class Run:
                 (splits.outlier_train, "outlier"),
             )
         )
-        streams = _equal_batches(streams, self.processes)
+        streams = _equal_batches(streams)
         generator = new_generator(config, features)
         if generator is not None:
             generator.to(self.processes.device)
@@ -184,7 +201,7 @@ class Run:
             seed=self.seed,
             bfloat16=self.bfloat16,
         )
-        fit(task, self.folder.state, self.processes, logbook)
+        self._fit(task, logbook)
         return detector.requires_grad_(False).eval()
 
     def _save(self, detector: Detector, card: str = "") -> None:
@@ -232,13 +249,15 @@ def describe(splits: DataSplits) -> str:
     return "\n".join([*lines, "OOD test sets: " + (", ".join(tests) or "none")])
 
 
-def _equal_batches(streams: tuple[Stream, ...], processes: Processes) -> tuple[Stream, Stream]:
+def _equal_batches(streams: tuple[Stream, ...]) -> tuple[Stream, Stream]:
     """ID and outlier batches of one size: a small set limits both."""
-    size = min(stream.batch_size for stream in streams)
-    share = processes.share(size, "atd.batch_size")
+    least = min(streams, key=lambda stream: stream.batch_size)
     inside, outside = (
-        dataclasses.replace(stream, batch_size=size, share=share) for stream in streams
+        dataclasses.replace(
+            stream, batch_size=least.batch_size, share=least.share, parts=least.parts
+        )
+        for stream in streams
     )
-    if size < 2:
+    if least.batch_size < 2:
         raise UserError(f"{inside.images.name}: too few images to train on")
     return inside, outside

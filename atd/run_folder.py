@@ -10,10 +10,12 @@ from typing import Any
 
 from atd.config import Config, load, to_yaml
 from atd.errors import UserError
+from atd.folder_lock import hold, release
 
 __all__ = ["RunFolder"]
 
-_FREE = ("run.device", "run.dir", "loader.", "evaluate.")
+_EXECUTION = ("run.device", "run.dir", "run.keep", "run.save_minutes", "loader.")
+_FREE = (*_EXECUTION, "evaluate.")
 """Options that may change between two commands on one folder: they do not touch the training."""
 
 
@@ -54,7 +56,8 @@ class RunFolder:
             config: The resolved options of the run.
 
         Raises:
-            UserError: The folder belongs to a run with other options, or cannot be written.
+            UserError: The folder belongs to a run with other options, is in use by another
+                process, or cannot be written.
         """
         if self.config.exists():
             different = _differences(load(self.config), config)
@@ -77,27 +80,30 @@ class RunFolder:
             temporary.write_text(to_yaml(config), encoding="utf-8")
             os.replace(temporary, self.config)
             self.state.mkdir(exist_ok=True)
+            hold(self._lock)
         except OSError as error:
             raise UserError(
                 f"{self.path}: the run folder cannot be written ({error.strerror})"
             ) from None
 
     @property
+    def _lock(self) -> Path:
+        return self.state / "lock"
+
+    @property
     def _finished(self) -> Path:
         return self.state / "finished"
 
     def finish(self) -> None:
-        """Marks the run as finished."""
+        """Marks the run as finished and lets others in."""
         self._finished.touch()
+        release(self._lock)
 
     def is_finished(self, config: Config) -> bool:
         """Whether the run was finished with just these options."""
         if not (self._finished.exists() and self.config.exists()):
             return False
-        return all(
-            key.startswith(("run.device", "run.dir", "loader."))
-            for key in _differences(load(self.config), config)
-        )
+        return all(key.startswith(_EXECUTION) for key in _differences(load(self.config), config))
 
 
 def _differences(one: Config, other: Config) -> list[str]:

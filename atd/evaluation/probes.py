@@ -97,7 +97,8 @@ class Probes:
         }
         if self.settings.norm == "linf":
             name = "Square, which sees scores only,"
-            found["square_weaker"] = weaker(name, Member("square", _QUERIES))
+            queries = _QUERIES * steps // _STEPS + 1
+            found["square_weaker"] = weaker(name, Member("square", queries))
         if self.sources:
             found["transfer_weaker"] = weaker(
                 "PGD on other detectors, transferred,", Member("transfer", steps)

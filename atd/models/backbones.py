@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from atd.config import BackboneConfig
+from atd.models.precision import at_least_float32
 
 __all__ = ["Backbone", "ResidualBackbone", "build_backbone", "pool_mean", "pool_statistics"]
 
@@ -27,7 +28,7 @@ _WIDE_STEM = 16
 
 def pool_mean(maps: Tensor) -> Tensor:
     """Global average over space in at least float32: (N, C, H, W) -> (N, C)."""
-    return maps.to(torch.promote_types(maps.dtype, torch.float32)).mean(dim=(2, 3))
+    return at_least_float32(maps).mean(dim=(2, 3))
 
 
 def pool_statistics(maps: Tensor) -> Tensor:
@@ -35,8 +36,7 @@ def pool_statistics(maps: Tensor) -> Tensor:
 
     The small constant under the root keeps the gradient finite where a channel is constant.
     """
-    maps = maps.to(torch.promote_types(maps.dtype, torch.float32))
-    variance, mean = torch.var_mean(maps, dim=(2, 3), correction=0)
+    variance, mean = torch.var_mean(at_least_float32(maps), dim=(2, 3), correction=0)
     return torch.cat([mean, torch.sqrt(variance + _STATISTICS_EPS)], dim=1)
 
 

@@ -21,6 +21,7 @@ from atd.config import BackboneConfig
 from atd.errors import UserError
 from atd.models.backbones import Backbone, build_backbone
 from atd.models.gan import FeatureDiscriminator, PixelDiscriminator
+from atd.models.precision import at_least_float32
 
 __all__ = ["Detector", "DetectorConfig"]
 
@@ -109,10 +110,9 @@ class Detector(nn.Module):
         """
         if self.backbone is None:
             return images
-        features = self.backbone.features(images)
-        # Mixed precision ends here; float64, for the checks of an evaluation, stays.
-        exact = features if features.dtype == torch.float64 else features.float()
-        return (exact - self.feature_mean) / self.feature_std
+        # Mixed precision ends here.
+        features = at_least_float32(self.backbone.features(images))
+        return (features - self.feature_mean) / self.feature_std
 
     def logits(self, images: Tensor) -> Tensor:
         """Raw OOD logits (N,) of images (N, C, H, W) in [0, 1]; differentiable."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,7 +13,9 @@ from atd.config import AtdConfig
 from atd.data.images import ImageSet, batches
 from atd.data.sampler import generator_for
 from atd.models.detector import Detector
+from atd.models.precision import at_least_float32
 from atd.training.generator_health import generator_warnings
+from atd.training.global_norm import global_batch_statistics, normalises_over_batch
 from atd.training.logbook import Logbook
 from atd.training.losses import crowding, discriminator_loss, generator_loss, moment_distance
 from atd.training.processes import Processes
@@ -33,6 +34,9 @@ class AdversarialGan:
     layer normalisation has no modes, and a discriminator with batch normalisation uses its
     running statistics in the update as well; they follow the real features once a step, after
     the update.
+
+    All that the discriminator's update needs is computed for the parts of a batch one after the
+    other. What needs the whole batch, the generator's update above all, gets the whole batch.
 
     Args:
         detector: Backbone and discriminator, on the device.
@@ -99,7 +103,7 @@ class AdversarialGan:
 
     def _features(self, images: Tensor) -> Tensor:
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.bfloat16):
-            return self.detector.features(images).float()
+            return at_least_float32(self.detector.features(images))
 
     def _logits(self, images: Tensor) -> Tensor:
         """The detector's logits; only the backbone may run in lower precision."""
@@ -109,27 +113,38 @@ class AdversarialGan:
     def step(self, step: int, batch: Any) -> dict[str, Tensor]:
         """One update of the discriminator and one of the generator (see `Task`)."""
         (inliers, _), (outliers, _) = batch
-        images = torch.cat([inliers, outliers])
-        if self.config.adversarial:
-            images = self._attack(step, images, len(inliers))
-        gradients = contextlib.nullcontext() if self.config.finetune else torch.no_grad()
-        with gradients:
-            features = self._features(images)
+        parts = self._attacked(step, inliers, outliers)
+        with torch.no_grad():
+            features = [self._features(part) for part in parts]
         generated = self._generate(step, features)
-        scalars = self._update_discriminator(features, generated, len(inliers))
+        real = parts if self.config.finetune else features
+        scalars = self._update_discriminator(real, generated)
         if self.generator_optimizer is not None:
-            scalars |= self._update_generator(step, features[len(inliers) :].detach())
-        self._follow_statistics(features.detach())
+            sides = [part[len(part) // 2 :] for part in features]
+            scalars |= self._update_generator(step, torch.cat(sides))
+        self._follow_statistics(torch.cat(features))
         return scalars
 
-    def _attack(self, step: int, images: Tensor, inliers: int) -> Tensor:
+    def _attacked(self, step: int, inliers: Tensor, outliers: Tensor) -> list[Tensor]:
+        """The parts of this process's share: as many ID images as outliers after them."""
+        shape = tuple(inliers.shape[1:])
+        groups = [inliers, outliers]
+        if self.config.adversarial:
+            groups += [
+                self._draws(f"attack-{side}", step, shape, True) for side in ("id", "outlier")
+            ]
+        parts = []
+        for inside, outside, *noise in zip(
+            *(group.chunk(self.streams[0].parts) for group in groups), strict=True
+        ):
+            images = torch.cat([inside, outside])
+            parts.append(self._attack(images, torch.cat(noise)) if noise else images)
+        return parts
+
+    def _attack(self, images: Tensor, noise: Tensor) -> Tensor:
         """One merged attack: raise the OOD logit of ID images, lower that of outliers."""
-        shape = tuple(images.shape[1:])
-        noise = torch.cat(
-            [self._draws(f"attack-{side}", step, shape, True) for side in ("id", "outlier")]
-        )
         direction = images.new_ones(len(images))
-        direction[inliers:] = -1
+        direction[len(images) // 2 :] = -1
         config = self.config
         with frozen(self.detector):
             return pgd(
@@ -142,27 +157,33 @@ class AdversarialGan:
                 keep="last",
             ).images
 
-    def _generate(self, step: int, features: Tensor) -> Tensor | None:
+    def _generate(self, step: int, features: list[Tensor]) -> list[Tensor] | None:
         """Generated features for the discriminator; no gradient reaches the generator."""
         if self.generator is None:
             return None
         with torch.no_grad():
-            generated: Tensor = self.generator(self._latent("latent-d", step))
+            generated = self._made("latent-d", step).chunk(len(features))
         if not self.config.attack_generated:
-            return generated
-        return self._attack_generated(generated, features)
+            return list(generated)
+        spread = float(self.processes.whole_batch(torch.cat(features)).std())
+        return [self._attack_generated(part, spread) for part in generated]
 
-    def _latent(self, purpose: str, step: int) -> Tensor:
-        return self._draws(purpose, step, (self.config.latent_dim,), False)
+    def _made(self, purpose: str, step: int) -> Tensor:
+        """What the generator makes of this process's share of the noise."""
+        assert self.generator is not None
+        noise = self._draws(purpose, step, (self.config.latent_dim,), False)
+        with global_batch_statistics(self.processes.count):
+            made: Tensor = self.generator(noise)
+        return made
 
-    def _attack_generated(self, generated: Tensor, features: Tensor) -> Tensor:
+    def _attack_generated(self, generated: Tensor, spread: float) -> Tensor:
         """Lowers the OOD logit of generated samples.
 
         Pixels use the radius of the images. For features, which have no such radius, it is a
         tenth of their own spread: the size to which attacks on images move pooled features.
         """
         pixels = self.config.features == "pixels"
-        radius = self.config.epsilon if pixels else 0.1 * float(features.std())
+        radius = self.config.epsilon if pixels else 0.1 * spread
         with frozen(self.detector):
             return pgd(
                 lambda x: -self.detector.discriminator(x),
@@ -174,35 +195,47 @@ class AdversarialGan:
             ).images
 
     def _update_discriminator(
-        self, features: Tensor, generated: Tensor | None, inliers: int
+        self, real: list[Tensor], generated: list[Tensor] | None
     ) -> dict[str, Tensor]:
-        parts = [features] if generated is None else [features, generated]
-        logits = self.detector.discriminator(torch.cat(parts))
-        id_logits, outlier_logits = logits[:inliers], logits[inliers : len(features)]
-        fake_logits = None if generated is None else logits[len(features) :]
-        loss = discriminator_loss(id_logits, outlier_logits, fake_logits, self.config.alpha)
+        """One update by eq. 9, its gradient summed over the parts.
+
+        Args:
+            real: Features of each part, ID first; the images where the backbone is fine-tuned.
+            generated: As many generated features for each part.
+        """
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        losses, found = [], []
+        for index, part in enumerate(real):
+            samples = self._features(part) if self.config.finetune else part
+            if generated is not None:
+                samples = torch.cat([samples, generated[index]])
+            logits = self.detector.discriminator(samples).unflatten(0, (-1, len(part) // 2))
+            fakes = logits[2] if generated is not None else None
+            loss = discriminator_loss(logits[0], logits[1], fakes, self.config.alpha)
+            (loss / len(real)).backward()
+            losses.append(loss.detach())
+            found.append(logits.detach())
         self.processes.average_gradients(
             p for g in self.optimizer.param_groups for p in g["params"]
         )
         self.optimizer.step()
+        sides = torch.cat(found, 1)
         scalars = {
-            "loss": loss.detach(),
-            "logit_id": id_logits.detach().mean(),
-            "logit_outlier": outlier_logits.detach().mean(),
-            "logit_spread": logits.detach().std(),
+            "loss": torch.stack(losses).mean(),
+            "logit_id": sides[0].mean(),
+            "logit_outlier": sides[1].mean(),
+            "logit_spread": self.processes.whole_batch(sides.flatten()).std(),
         }
-        if fake_logits is not None:
-            scalars["logit_generated"] = fake_logits.detach().mean()
-            scalars["generated_taken_for_id"] = (fake_logits < 0).float().mean()
+        if generated is not None:
+            scalars["logit_generated"] = sides[2].mean()
+            scalars["generated_taken_for_id"] = (sides[2] < 0).float().mean()
         return scalars
 
     def _update_generator(self, step: int, outliers: Tensor) -> dict[str, Tensor]:
         assert self.generator is not None
         assert self.generator_optimizer is not None
         with frozen(self.detector):
-            generated = self.generator(self._latent("latent-g", step))
+            generated = self._made("latent-g", step)
             logits = self.detector.discriminator(generated)
             config = self.config
             whole, count = self.processes.whole_batch(generated), self.processes.count
@@ -228,12 +261,11 @@ class AdversarialGan:
     def _follow_statistics(self, features: Tensor) -> None:
         """Moves running statistics (batch normalisation only) towards the real features."""
         discriminator = self.detector.discriminator
-        kinds = (nn.BatchNorm1d, nn.BatchNorm2d)
-        if any(isinstance(part, kinds) for part in discriminator.modules()):
+        if normalises_over_batch(discriminator):
             discriminator.train()
-            discriminator(features)
+            with global_batch_statistics(self.processes.count):
+                discriminator(features)
             discriminator.eval()
-            self.processes.average_buffers(discriminator)
 
     def validate(self, step: int, logbook: Logbook) -> dict[str, float]:
         """Attacked and clean AUROC on held-out images (see `Task`)."""

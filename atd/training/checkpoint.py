@@ -1,11 +1,17 @@
-"""Training state on disk: one safetensors file, written atomically, never a pickle."""
+"""Training state on disk: safetensors files, written atomically, the last few kept, no pickle.
+
+The newest state of a stage is `STAGE.safetensors`, the ones before it `STAGE.1.safetensors`,
+`STAGE.2.safetensors` and so on.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
+import re
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +20,27 @@ from torch import Tensor
 
 from atd.errors import UserError
 
-__all__ = ["load_state", "save_state"]
+__all__ = ["load_newest", "load_state", "save_state", "state_file"]
 
 _TENSOR = "__tensor__"
 
 
-def save_state(path: Path, state: dict[str, Any]) -> None:
+def state_file(folder: Path, stage: str) -> Path:
+    """Where the newest state of a stage lies."""
+    return folder / f"{stage}.safetensors"
+
+
+def save_state(path: Path, state: dict[str, Any], keep: int = 1) -> None:
     """Writes nested dicts and lists of tensors and plain values.
 
-    The file appears under its name only when it is complete, so a kill, a full disk or a
-    power cut leaves the previous one in place.
+    The file appears under its name only when it is complete. A kill, a full disk or a power cut
+    at any instant leaves a complete state under a name that `load_newest` looks for.
 
     Args:
         path: The file.
         state: Tensors, numbers, strings, booleans and None in dicts (string or integer keys)
             and lists.
+        keep: How many states to keep, this one included.
 
     Raises:
         UserError: The disk is full or the folder cannot be written.
@@ -45,7 +57,9 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
         save_file(tensors, temporary, metadata=metadata)
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
+        _make_room(path, keep)
         os.replace(temporary, path)
+        _sync_folder(path.parent)
     except (OSError, SafetensorError) as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
@@ -53,6 +67,84 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
             f"{path}: the training state cannot be written ({error}); the last good one is kept, "
             "free some space and run the same command again"
         ) from None
+
+
+def _make_room(path: Path, keep: int) -> None:
+    """Moves earlier states one number up, the last of them first, as far as the first gap."""
+    names = [path.with_suffix(f".{number}.safetensors") for number in range(1, keep)]
+    slots = [path, *names]
+    gap = next((at for at, slot in enumerate(slots) if not slot.exists()), len(slots) - 1)
+    for at in range(gap, 0, -1):
+        os.replace(slots[at - 1], slots[at])
+
+
+def _sync_folder(folder: Path) -> None:
+    # The new names survive a power cut; some file systems cannot promise that and refuse.
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def load_newest(
+    folder: Path, stage: str, notice: Callable[[str], None]
+) -> tuple[Path, dict[str, Any]] | None:
+    """Reads the newest good state of a stage; a damaged newer one is set aside.
+
+    It is renamed to `NAME.damaged`, so that it never takes the place of a good one.
+
+    Args:
+        folder: The state folder.
+        stage: The stage.
+        notice: Is told, in one line, about a state that is passed over.
+
+    Returns:
+        The file and its state, or None where there is none.
+
+    Raises:
+        UserError: There are states and all are damaged; they stay where they are.
+    """
+    first = state_file(folder, stage)
+    files = _states(first)
+    problems: dict[Path, str] = {}
+    for file in files:
+        try:
+            state = load_state(file)
+        except UserError as error:
+            problems[file] = str(error)
+            continue
+        for damaged, problem in problems.items():
+            _set_aside(damaged)
+            notice(f"{problem.split(';')[0]}; it was set aside, and {file.name} is used")
+        if file != first and not problems:
+            notice(f"{first}: missing training state; the one before it, {file.name}, is used")
+        return file, state
+    if len(problems) > 1:
+        raise UserError(
+            f"{first}: all {len(problems)} training states are damaged; delete them to train this "
+            "stage again"
+        )
+    if problems:
+        raise UserError(problems[files[0]])
+    return None
+
+
+def _states(first: Path) -> list[Path]:
+    """The states of a stage that exist, newest first."""
+    pattern = re.compile(re.escape(first.stem) + r"\.(\d+)\.safetensors")
+    numbered = {}
+    for file in first.parent.glob(f"{first.stem}.*.safetensors"):
+        if match := pattern.fullmatch(file.name):
+            numbered[int(match[1])] = file
+    return [first] * first.exists() + [numbered[number] for number in sorted(numbered)]
+
+
+def _set_aside(file: Path) -> None:
+    # A folder that cannot be changed fails at the next save, with a message of its own.
+    with contextlib.suppress(OSError):
+        os.replace(file, file.with_name(file.name + ".damaged"))
 
 
 def load_state(path: Path) -> dict[str, Any]:

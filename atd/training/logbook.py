@@ -22,7 +22,7 @@ class Logbook:
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder
         self._writer: Any = None
-        self._start = time.time()
+        self._start = time.monotonic()
 
     def _tensorboard(self) -> Any:
         if self._writer is None and self.folder is not None:
@@ -51,7 +51,7 @@ class Logbook:
         """Logs numbers at a step (counted from 1) of a stage."""
         if self.folder is None:
             return
-        seconds = round(time.time() - self._start, 3)
+        seconds = round(time.monotonic() - self._start, 3)
         entry = {"stage": stage, "step": step, "epoch": epoch, "images": images}
         with (self.folder / "stats.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps({**entry, "seconds": seconds, **values}) + "\n")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,7 +17,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from atd.errors import Interrupted, UserError
-from atd.training.checkpoint import load_state, save_state
+from atd.training.checkpoint import load_newest, load_state, save_state, state_file
+from atd.training.contact import in_contact
 from atd.training.logbook import Logbook
 from atd.training.processes import Processes
 
@@ -58,15 +60,19 @@ class Task(Protocol):
 
 def is_finished(folder: Path, stage: str) -> bool:
     """Whether a stage has been trained to its end in this state folder."""
-    file = _file(folder, stage)
+    file = state_file(folder, stage)
     return file.exists() and bool(load_state(file)["finished"])
 
 
-def _file(folder: Path, stage: str) -> Path:
-    return folder / f"{stage}.safetensors"
-
-
-def fit(task: Task, folder: Path, processes: Processes, logbook: Logbook) -> None:
+def fit(
+    task: Task,
+    folder: Path,
+    processes: Processes,
+    logbook: Logbook,
+    *,
+    keep: int = 2,
+    save_minutes: float = 10.0,
+) -> None:
     """Trains a task to its end, from the start or from its saved state.
 
     The task ends with the weights of its best epoch.
@@ -76,29 +82,43 @@ def fit(task: Task, folder: Path, processes: Processes, logbook: Logbook) -> Non
         folder: Where its state is kept.
         processes: The processes that share the work.
         logbook: Where scalars go.
+        keep: How many states to keep; a damaged one gives way to the one before it.
+        save_minutes: Saves within an epoch whenever so much time has passed; 0 saves every step.
 
     Raises:
         Interrupted: A signal asked to stop; the state was saved.
-        UserError: The loss is not finite; the last good state is kept.
+        UserError: The loss is not finite, a state cannot be read or written, or a data worker
+            died; the last good state is kept.
+        LostContact: Another process died or hangs.
     """
-    progress = _Progress(task, folder, processes, logbook)
-    if progress.resume():
-        return
-    with _StopSignals() as stop:
+    progress = _Progress(task, folder, processes, logbook, keep, 60 * save_minutes)
+    with in_contact(processes, progress.place), _StopSignals() as stop:
+        if progress.resume():
+            return
         for batch in task.batches(progress.step):
             progress.record(task.step(progress.step, batch))
             if progress.step % task.steps_per_epoch == 0:
                 progress.end_epoch()
-            if processes.any(stop.asked):
-                progress.interrupt()
-    progress.finish()
+            # One small exchange a step; a second one only where there is something to do.
+            if processes.any(stop.asked or progress.is_due()):
+                progress.interrupt() if processes.any(stop.asked) else progress.save_between()
+        progress.finish()
 
 
 class _Progress:
     """Counters, best weights and saving of one `fit`."""
 
-    def __init__(self, task: Task, folder: Path, processes: Processes, logbook: Logbook) -> None:
+    def __init__(
+        self,
+        task: Task,
+        folder: Path,
+        processes: Processes,
+        logbook: Logbook,
+        keep: int,
+        interval: float,
+    ) -> None:
         self.task, self.folder, self.processes, self.logbook = task, folder, processes, logbook
+        self.keep, self.interval = keep, interval
         self.step = 0
         self.best, self.best_epoch = float("-inf"), 0
         self.best_weights: dict[str, Any] | None = None
@@ -106,13 +126,17 @@ class _Progress:
         self.sums: dict[str, Tensor] = {}
         self.count = 0
         self.log_every = max(1, task.steps_per_epoch // 20)
+        self.saved = time.monotonic()
         self.bar: Any = None
+
+    def place(self) -> str:
+        """Where the training is, for messages."""
+        return f"{self.task.stage} at step {self.step}"
 
     def resume(self) -> bool:
         """Loads what was saved; True if the stage is already finished."""
-        file = _file(self.folder, self.task.stage)
-        if file.exists():
-            saved = load_state(file)
+        saved = self._load()
+        if saved is not None:
             if saved["finished"]:
                 self.task.load_weights(saved["best_weights"])
                 return True
@@ -130,6 +154,35 @@ class _Progress:
             mininterval=0.5,
         )
         return False
+
+    def _load(self) -> dict[str, Any] | None:
+        """The newest good state: the main process chooses it, all others read the same one."""
+        found, problem = None, ""
+        if self.processes.is_main:
+            try:
+                found = load_newest(self.folder, self.task.stage, self._say)
+            except UserError as error:
+                problem = str(error)
+        name, problem = self.processes.agree((found[0].name if found else "", problem))
+        if problem:
+            raise UserError(problem)
+        if not name:
+            return None
+        saved = found[1] if found else self._load_chosen(self.folder / name)
+        steps = self.processes.gather([saved["step"] if saved else None])
+        if saved is None or len(set(steps)) > 1:
+            raise UserError(
+                f"{self.folder / name}: not every process reads the same state (steps by rank: "
+                f"{steps}); put run.dir on a file system that all of them share"
+            )
+        return saved
+
+    @staticmethod
+    def _load_chosen(file: Path) -> dict[str, Any] | None:
+        try:
+            return load_state(file)
+        except UserError:
+            return None
 
     @property
     def epoch(self) -> float:
@@ -152,15 +205,19 @@ class _Progress:
             self.bar.set_postfix({key: f"{value:.3f}" for key, value in means.items()})
 
     def _require_finite(self) -> None:
-        bad = max(self.processes.gather([int(self.first_bad)]))
-        if bad >= 0:
-            self._fail(f"the loss was not finite at step {bad}")
+        bad = self.processes.gather([int(self.first_bad)])
+        steps = [step for step in bad if step >= 0]
+        if steps:
+            first = min(steps)
+            several = self.processes.count > 1
+            where = f" on rank {bad.index(first)} of {len(bad)}" if several else ""
+            self._fail(f"the loss was not finite at step {first}{where}")
 
     def _fail(self, what: str) -> None:
         self.bar.close()
         raise UserError(
             f"{self.task.stage}: {what}; the state before it is kept in "
-            f"{_file(self.folder, self.task.stage)}; start again under another "
+            f"{state_file(self.folder, self.task.stage)}; start again under another "
             "run.name with a lower learning rate or run.precision=float32"
         )
 
@@ -187,8 +244,18 @@ class _Progress:
         if self.processes.is_main:
             tqdm.write(text)
 
+    def is_due(self) -> bool:
+        """Whether it is time to save; only the main process's clock counts."""
+        return self.processes.is_main and time.monotonic() - self.saved >= self.interval
+
+    def save_between(self) -> None:
+        """Saves within an epoch, and never a state that a non-finite loss has spoilt."""
+        self._require_finite()
+        self.save()
+
     def save(self, finished: bool = False) -> None:
         """Writes the state; a finished stage needs only its best weights."""
+        problem = ""
         if self.processes.is_main:
             state = {
                 "finished": finished,
@@ -198,8 +265,15 @@ class _Progress:
                 "best_weights": self.best_weights,
                 "task": None if finished else self.task.state(),
             }
-            save_state(_file(self.folder, self.task.stage), state)
-        self.processes.wait()
+            try:
+                save_state(state_file(self.folder, self.task.stage), state, self.keep)
+            except UserError as error:
+                problem = str(error)
+        # All processes end alike when the disk is full, and none goes on before it is written.
+        if problem := self.processes.agree(problem):
+            self.bar.close()
+            raise UserError(problem)
+        self.saved = time.monotonic()
 
     def interrupt(self) -> None:
         self._require_finite()

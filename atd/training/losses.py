@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from atd.models.precision import at_least_float32
+
 __all__ = [
     "discriminator_loss",
     "generator_loss",
@@ -27,8 +29,8 @@ def kl_per_sample(logits: Tensor, adversarial_logits: Tensor) -> Tensor:
     Returns:
         (N,), non-negative, in nats.
     """
-    log_p = F.log_softmax(logits.float(), 1)
-    log_q = F.log_softmax(adversarial_logits.float(), 1)
+    log_p = F.log_softmax(at_least_float32(logits), 1)
+    log_q = F.log_softmax(at_least_float32(adversarial_logits), 1)
     return (log_p.exp() * (log_p - log_q)).sum(1)
 
 
@@ -47,7 +49,7 @@ def trades_loss(
     Returns:
         The mean loss.
     """
-    clean = F.cross_entropy(logits.float(), labels, label_smoothing=smoothing)
+    clean = F.cross_entropy(at_least_float32(logits), labels, label_smoothing=smoothing)
     return clean + beta * kl_per_sample(logits, adversarial_logits).mean()
 
 
@@ -80,7 +82,7 @@ def hat_loss(
         The mean loss.
     """
     trades = trades_loss(logits, adversarial_logits, labels, beta, smoothing)
-    return trades + gamma * F.cross_entropy(helper_logits.float(), helper_labels)
+    return trades + gamma * F.cross_entropy(at_least_float32(helper_logits), helper_labels)
 
 
 def discriminator_loss(

@@ -8,7 +8,8 @@ modules keep all that simple, and next to the attack's passes one all-reduce cos
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from atd.errors import UserError
 
-__all__ = ["Processes"]
+__all__ = ["Processes", "parts"]
 
 
 class Processes:
@@ -93,13 +94,30 @@ class Processes:
         parts[self.rank] = part
         return torch.cat(parts)
 
-    def average_buffers(self, module: torch.nn.Module) -> None:
-        """Makes floating-point buffers (running statistics) equal everywhere, by their mean."""
+    def require_equal(self, state: Any, stage: str, step: int) -> None:
+        """Makes sure that all processes hold the same bits; every process must come here.
+
+        Args:
+            state: Tensors and plain values in nested dicts and lists, e.g. `Task.state()`.
+            stage: The stage of training, for the message.
+            step: Its step, for the message.
+
+        Raises:
+            UserError: A process holds something else than the first; raised on every process.
+        """
         if self.count == 1:
             return
-        for buffer in module.buffers():
-            if buffer.is_floating_point():
-                buffer.copy_(self.accelerator.reduce(buffer, reduction="mean"))
+        first, *others = self.gather([dict(_digests(state))])
+        for rank, other in enumerate(others, 1):
+            if other == first:
+                continue
+            names = [name for name in {**first, **other} if first.get(name) != other.get(name)]
+            raise UserError(
+                f"{stage}: at step {step} process {rank} differs from process 0 in {len(names)} of "
+                f"{len(first)} values ({names[0]} for one), so nothing was saved; give all "
+                "processes the same hardware and versions, and run the same command again to go "
+                "on from the last saved step"
+            )
 
     def any(self, flag: bool) -> bool:
         """Whether any process says so; all get the same answer."""
@@ -125,3 +143,44 @@ class Processes:
         if self.count > 1:
             self.wait()
             self.accelerator.end_training()
+
+
+def parts(share: slice, device_batch: int, key: str) -> int:
+    """In how many parts a process works off its share of a batch.
+
+    Args:
+        share: The process's part of a global batch.
+        device_batch: Most images of the batch in one pass (`run.device_batch`); 0 = no limit.
+        key: The option that the batch size comes from, for the message.
+
+    Returns:
+        The smallest number of parts that keeps the limit.
+
+    Raises:
+        UserError: The share does not divide into that many equal parts.
+    """
+    size = share.stop - share.start
+    if not device_batch:
+        return 1
+    count = -(-size // device_batch)
+    if size % count:
+        fitting = max(part for part in range(1, device_batch + 1) if size % part == 0)
+        raise UserError(
+            f"run.device_batch={device_batch}: the {size} images that each process has of "
+            f"{key} do not divide into {count} equal parts; use run.device_batch={fitting}"
+        )
+    return count
+
+
+def _digests(state: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    """A short digest of every value in nested dicts and lists."""
+    if isinstance(state, dict | list | tuple):
+        for key, value in state.items() if isinstance(state, dict) else enumerate(state):
+            yield from _digests(value, f"{name}.{key}" if name else str(key))
+        return
+    if isinstance(state, Tensor):
+        digest = hashlib.sha256(f"{state.dtype} {tuple(state.shape)}".encode())
+        digest.update(state.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    else:
+        digest = hashlib.sha256(repr(state).encode())
+    yield name, digest.hexdigest()[:16]

@@ -14,6 +14,9 @@ from atd.attacks import default_step_size, frozen, pgd
 from atd.config import PretrainConfig
 from atd.data.images import ImageSet, batches
 from atd.data.sampler import generator_for
+from atd.errors import UserError
+from atd.models.precision import at_least_float32
+from atd.training.global_norm import global_batch_statistics, normalises_over_batch
 from atd.training.logbook import Logbook
 from atd.training.losses import hat_loss, kl_per_sample, trades_loss
 from atd.training.processes import Processes
@@ -48,6 +51,9 @@ class RobustPretraining:
         processes: The processes that share the work.
         seed: The run's seed.
         bfloat16: Run the network's passes under bfloat16 autocast.
+
+    Raises:
+        UserError: The batch is to be worked off in parts and the network normalises over it.
     """
 
     def __init__(
@@ -65,6 +71,8 @@ class RobustPretraining:
         seed: int,
         bfloat16: bool,
     ) -> None:
+        if stream.parts > 1 and normalises_over_batch(model):
+            raise UserError(_refusal(stream, processes.count))
         self.model, self.helper, self.stream = model, helper, stream
         self.validation = validation.take(_CLEAN_IMAGES, seed)
         self.config, self.objective, self.stage = config, objective, stage
@@ -99,7 +107,7 @@ class RobustPretraining:
     def _logits(self, model: nn.Module, images: Tensor) -> Tensor:
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.bfloat16):
             logits: Tensor = model(images)
-        return logits.float()
+        return at_least_float32(logits)
 
     def step(self, step: int, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
         """See `Task`."""
@@ -109,25 +117,31 @@ class RobustPretraining:
             images = _turn(images, labels)
         rate = one_cycle(step, self.steps, self.config.lr, self.config.warmup)
         set_learning_rate(self.optimizer, rate)
+        attacked = images
+        if self.objective != "standard":
+            attacked = self._attack(step, images, labels)
         self.model.train()
-        loss, logits = self._loss(step, images, labels)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        total, correct, count = torch.zeros((), device=images.device), [], self.stream.parts
+        for part in zip(*(x.chunk(count) for x in (images, attacked, labels)), strict=True):
+            with global_batch_statistics(self.processes.count):
+                loss, logits = self._loss(*part)
+            (loss / count).backward()
+            total = total + loss.detach() / count
+            correct.append(logits.argmax(1) == part[-1])
         self.processes.average_gradients(self.model.parameters())
         self.optimizer.step()
         if self.average is not None:
             update_average(self.average, self.model, self.config.ema, step)
-        accuracy = (logits.argmax(1) == labels).float().mean()
-        return {"loss": loss.detach(), "accuracy": accuracy}
+        return {"loss": total, "accuracy": torch.cat(correct).float().mean()}
 
-    def _loss(self, step: int, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def _loss(self, images: Tensor, attacked: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """The objective's loss, and the class logits of what it was trained on."""
         config = self.config
         smoothing = config.label_smoothing
         if self.objective == "standard":
             logits = self._logits(self.model, images)
             return F.cross_entropy(logits, labels, label_smoothing=smoothing), logits
-        attacked = self._attack(step, images, labels)
         adversarial = self._logits(self.model, attacked)
         if self.objective == "adversarial":
             return F.cross_entropy(adversarial, labels, label_smoothing=smoothing), adversarial
@@ -153,39 +167,43 @@ class RobustPretraining:
         return loss, logits
 
     def _attack(self, step: int, images: Tensor, labels: Tensor) -> Tensor:
-        """PGD in evaluation mode: on KL to the clean output, or on the loss for `adversarial`."""
-        config = self.config
+        """This process's images, attacked in evaluation mode."""
         draws = self._draws("attack", step, tuple(images.shape[1:]), "normal")
+        groups = (x.chunk(self.stream.parts) for x in (images, labels, draws))
         with frozen(self.model):
-            if self.objective == "adversarial":
-                noise = draws.clamp(-1, 1)
+            return torch.cat([self._attack_part(*part) for part in zip(*groups, strict=True)])
 
-                def objective(x: Tensor) -> Tensor:
-                    return F.cross_entropy(self._logits(self.model, x), labels, reduction="none")
-            else:
-                # KL has no gradient at the image itself; the published start is 1e-3 N(0, 1).
-                noise = 1e-3 * draws / max(config.epsilon, 1e-12)
-                with torch.no_grad():
-                    clean = self._logits(self.model, images)
+    def _attack_part(self, images: Tensor, labels: Tensor, draws: Tensor) -> Tensor:
+        """PGD on KL to the clean output, or on the loss for `adversarial`."""
+        config = self.config
+        if self.objective == "adversarial":
+            noise = draws.clamp(-1, 1)
 
-                def objective(x: Tensor) -> Tensor:
-                    return kl_per_sample(clean, self._logits(self.model, x))
+            def objective(x: Tensor) -> Tensor:
+                return F.cross_entropy(self._logits(self.model, x), labels, reduction="none")
+        else:
+            # KL has no gradient at the image itself; the published start is 1e-3 N(0, 1).
+            noise = 1e-3 * draws / max(config.epsilon, 1e-12)
+            with torch.no_grad():
+                clean = self._logits(self.model, images)
 
-            size = config.step_size or default_step_size(config.epsilon, config.steps)
-            return pgd(
-                objective,
-                images,
-                epsilon=config.epsilon,
-                steps=config.steps,
-                step_size=size,
-                noise=noise,
-                keep="last",
-            ).images
+            def objective(x: Tensor) -> Tensor:
+                return kl_per_sample(clean, self._logits(self.model, x))
+
+        size = config.step_size or default_step_size(config.epsilon, config.steps)
+        return pgd(
+            objective,
+            images,
+            epsilon=config.epsilon,
+            steps=config.steps,
+            step_size=size,
+            noise=noise,
+            keep="last",
+        ).images
 
     def validate(self, step: int, logbook: Logbook) -> dict[str, float]:
         """Clean and PGD-20 accuracy on held-out images (see `Task`)."""
         model = self.average if self.average is not None else self.model
-        self.processes.average_buffers(model)
         clean = self._accuracy(model, self.validation, attacked=False)
         if self.objective == "standard":
             return {"val_accuracy": clean, "selection": clean}
@@ -245,6 +263,19 @@ class RobustPretraining:
     def load_weights(self, weights: dict[str, Any]) -> None:
         """See `Task`."""
         self.model.load_state_dict(weights)
+
+
+def _refusal(stream: Stream, processes: int) -> str:
+    """Why a network with batch normalisation is not trained in parts, and what to do instead."""
+    each = stream.share.stop - stream.share.start
+    size = each // stream.parts
+    return (
+        f"run.device_batch: each of {processes} processes would work off its {each} images of "
+        f"pretrain.batch_size in {stream.parts} parts, but the backbone has batch normalisation, "
+        f"to which every part is a batch of its own; start {stream.batch_size // size} processes, "
+        f"set pretrain.batch_size={size * processes}, or choose a backbone without batch "
+        "normalisation (backbone.architecture=timm:convnext_atto)"
+    )
 
 
 def _turn(images: Tensor, quarters: Tensor) -> Tensor:
