@@ -1,4 +1,4 @@
-"""Whether a score is one: the same twice, alone and in company, in float64, along its gradient.
+"""Whether a score is one: twice, in any batch, after any history, in float64, along its gradient.
 
 These checks attack nothing. They catch detectors whose gradient, on which every white-box
 attack rests, is not that of the score they report.
@@ -56,6 +56,7 @@ def consistency_checks(
             spread = max(float(scores.std()), float(np.finfo(np.float32).tiny))
             twice = _largest(_numpy(subject.score(images)) - scores, spread)
             company = _largest(_in_company(subject, images, generator) - scores, spread)
+            history = _largest(_by_history(detector, images, 0.5 * epsilon, generator), spread)
         wrong = _wrong_gradients(detector, images, generator)
         useless = _useless_gradients(subject, images, directions, 0.1 * epsilon, generator)
         double = _largest(_in_float64(detector, images) - scores, spread)
@@ -71,6 +72,12 @@ def consistency_checks(
             company,
             "More would mean that the score depends on what else is in the batch, e.g. through "
             "batch statistics: an attacked batch then defends itself, which no user's image can.",
+        ),
+        "same_score_after_anything": judge.agrees(
+            "of perturbed images between a fresh detector and one that has seen the originals",
+            history,
+            "More would mean a detector with a memory: it recognises the neighbours of what it "
+            "was shown, which an attacker need not show it.",
         ),
         "same_score_in_float64": judge.agrees(
             "between float32 and float64",
@@ -103,6 +110,18 @@ def _in_company(subject: Subject, images: Tensor, generator: torch.Generator) ->
     for rows in order.split(max(2, len(images) // 5)):
         mixed[rows.numpy()] = _numpy(subject.score(images[rows.to(images.device)]))
     return np.where(np.abs(alone - whole) > np.abs(mixed - whole), alone, mixed)
+
+
+def _by_history(
+    detector: nn.Module, images: Tensor, step: float, generator: torch.Generator
+) -> Array:
+    """Differences of the scores of images never scored before, with and without a history."""
+    originals = images.flip(-1)
+    signs = torch.rand(images.shape, generator=generator).sub_(0.5).sign_().to(images.device)
+    neighbours = (originals + step * signs).clamp(0.0, 1.0)
+    fresh, experienced = Subject(copy.deepcopy(detector)), Subject(copy.deepcopy(detector))
+    experienced.score(originals)
+    return _numpy(experienced.score(neighbours)) - _numpy(fresh.score(neighbours))
 
 
 def _in_float64(detector: nn.Module, images: Tensor) -> Array:

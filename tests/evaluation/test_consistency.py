@@ -11,6 +11,7 @@ from atd.evaluation.consistency import consistency_checks, is_randomised
 CHECKS = {
     "same_score_twice",
     "same_score_in_any_batch",
+    "same_score_after_anything",
     "same_score_in_float64",
     "scores_distinct",
     "gradients_true",
@@ -37,6 +38,24 @@ class Noise(nn.Module):
 class BatchStatistics(nn.Module):
     def logits(self, images: Tensor) -> Tensor:
         return (images - images.mean()).mean((1, 2, 3)) / images.std()
+
+
+class Memory(nn.Module):
+    """Answers near what it has seen as it did then."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[Tensor] = []
+
+    def logits(self, images: Tensor) -> Tensor:
+        answers = images.mean((1, 2, 3))
+        if self.seen:
+            known = torch.cat(self.seen).to(images.dtype)
+            apart, nearest = torch.cdist(images.detach().flatten(1), known, p=torch.inf).min(1)
+            old = known.mean(1)[nearest]
+            answers = torch.where((apart > 0) & (apart < 0.1), old + 0.1 * (answers - old), answers)
+        self.seen.append(images.detach().flatten(1))
+        return answers
 
 
 class Coarse(nn.Module):
@@ -85,6 +104,7 @@ class Counted(nn.Module):
     [
         (Noise(), {"same_score_twice", "same_score_in_any_batch", "gradients_true"}),
         (BatchStatistics(), {"same_score_in_any_batch"}),
+        (Memory(), {"same_score_after_anything"}),
         (Coarse(), {"scores_distinct", "gradients_true"}),
         (Cancelling(), {"same_score_in_float64"}),
         (Rounded(), {"scores_distinct", "gradients_true"}),
