@@ -56,10 +56,10 @@ def _evaluate(
     folders: list[Path], config_file: str | None, overrides: list[str], output: Path
 ) -> None:
     from atd.data.splits import load_splits
-    from atd.evaluation.comparison import comparison_table, write_comparison
-    from atd.evaluation.report import summary_table, write_report
     from atd.evaluation.settings import settings_from
     from atd.judging import claim_report, compare, judge, load_detectors, require_fit
+    from atd.reporting.comparison import comparison_table, write_comparison
+    from atd.reporting.report import summary_table, write_report
     from atd.training.processes import Processes
 
     detectors, paths = load_detectors(folders)

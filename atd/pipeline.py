@@ -14,13 +14,13 @@ from atd.config import Config
 from atd.data.images import ImageSet
 from atd.data.splits import DataSplits, load_splits
 from atd.errors import UserError
-from atd.evaluation.card import model_card
-from atd.evaluation.report import write_report
 from atd.evaluation.settings import settings_from
 from atd.judging import judge
 from atd.models.backbones import Backbone
 from atd.models.detector import Detector
 from atd.models.robustbench import load_weights
+from atd.reporting.card import model_card
+from atd.reporting.report import write_report
 from atd.run_folder import RunFolder
 from atd.training.adversarial_gan import AdversarialGan
 from atd.training.contact import in_contact

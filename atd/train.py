@@ -86,8 +86,8 @@ def _train(config: Config) -> None:
     if folder.is_finished(config):
         print(f"{folder.path} is finished; its report is {folder.report / 'report.md'}")
         return
-    from atd.evaluation.report import summary_table
     from atd.pipeline import Run
+    from atd.reporting.report import summary_table
     from atd.training.processes import Processes
 
     processes = Processes(config.run.device)

@@ -21,10 +21,10 @@ from atd.errors import run_command
 from atd.evaluation.metrics import auroc
 from atd.evaluation.provenance import provenance
 from atd.evaluation.settings import settings_from
-from atd.evaluation.wording import attack_words
 from atd.judging import limited
 from atd.models.detector import Detector
 from atd.pipeline import Run
+from atd.reporting.wording import attack_words
 from atd.run_folder import RunFolder
 from atd.training.processes import Processes
 

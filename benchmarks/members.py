@@ -23,9 +23,9 @@ from atd.evaluation.provenance import provenance
 from atd.evaluation.rounds import targets
 from atd.evaluation.settings import Settings, settings_from
 from atd.evaluation.tiers import Member
-from atd.evaluation.wording import fraction_255
 from atd.judging import limited
 from atd.models.detector import Detector
+from atd.reporting.wording import fraction_255
 
 MEMBERS = (
     Member("noise", 1, 10),

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from atd.errors import UserError, run_command
-from atd.evaluation.wording import attack_words, percent
+from atd.reporting.wording import attack_words, percent
 
 _CONDITIONS = ("clean", "in", "out", "both")
 

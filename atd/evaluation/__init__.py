@@ -1,1 +1,1 @@
-"""How a detector is judged: scores under attack, metrics, checks, report."""
+"""How a detector is judged: scores under attack, metrics, checks."""

@@ -83,7 +83,7 @@ class Probes:
     def checks(self) -> dict[str, judge.Check]:
         """Every check that rests on an attack of its own."""
         main, steps = self.main, self.main.steps
-        reached = self.auroc(main)
+        once, reached = self.auroc(main), self.auroc(Member("apgd", steps, _RESTARTS))
 
         def weaker(name: str, member: Member) -> judge.Check:
             return judge.weaker_attack_is_weaker(name, self.auroc(member), reached)
@@ -105,7 +105,7 @@ class Probes:
             )
         return found | {
             "tier_strong_enough": judge.strong_enough(
-                str(self._first), self.auroc(self._first), str(main), reached
+                str(self._first), self.auroc(self._first), str(main), once
             ),
             "steps_monotone": judge.ladder_falls(
                 "steps",
@@ -115,7 +115,7 @@ class Probes:
             ),
             "restarts_monotone": judge.ladder_falls(
                 "restarts",
-                {1: reached, _RESTARTS: self.auroc(Member("apgd", steps, _RESTARTS))},
+                {1: once, _RESTARTS: reached},
                 "The worst of several starts cannot be better than that of one, so an AUROC that "
                 "rises would mean that scores change by themselves.",
             ),

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from atd.evaluation.wording import attack_words
+from atd.reporting.wording import attack_words
 from benchmarks.frauds.honest import HONEST, TRAINED
 from benchmarks.frauds.planted import FRAUDS, describe
 
@@ -57,7 +57,8 @@ def page(found: Mapping[str, Record], origin: str, facts: Record) -> str:
         "detectors. An evaluation must suspect every fraud and no honest detector. `undefended` "
         "was trained without any attack; `seed 0` is the recipe of the config. A fraud that "
         "passes all checks is attacked again at the strong tier, which catches it if the AUROC "
-        f"falls by {_DROP} or more.",
+        f"falls by {_DROP} or more. Noise need not raise the number, since an attack profits from "
+        "luck too; it is a fraud because there is no one score to attack.",
         f"AUROC, mean over the far sets; `both`: ID and OOD images attacked. {basis}",
         _summary(records, honest),
         *(_frauds(base, records, found) for base in _bases(records)),

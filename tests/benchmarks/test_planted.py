@@ -16,6 +16,7 @@ from atd.evaluation.subject import Subject
 from atd.pipeline import Run
 from atd.training.processes import Processes
 from benchmarks.frauds.planted import FRAUDS, describe
+from benchmarks.frauds.table import caught_by
 
 _EPSILON = 0.15
 _RANDOM = ("test noise", "random resize")
@@ -188,3 +189,19 @@ def test_memory_answers_neighbours_as_their_originals(planted, base):
         after = detector.logits(moved)
     assert np.abs(after - known).max() < 1e-2
     assert np.abs(before - known).max() > 1e-1
+
+
+@pytest.mark.parametrize(
+    ("record", "said"),
+    [
+        ({"refused": "", "failed": ["a", "b"]}, "a, b"),
+        ({"refused": "no number", "failed": []}, "refused: no number"),
+        ({"strong": {"refused": "", "failed": ["c"]}}, "strong tier: c"),
+        ({"strong": {"refused": "", "failed": [], "mean": {"both": 0.5}}}, "strong tier: 0.900 ->"),
+        ({"strong": {"refused": "", "failed": [], "mean": {"both": 0.89}}}, ""),
+    ],
+)
+def test_names_what_caught_a_fraud(record, said):
+    words = caught_by({"refused": "", "failed": [], "mean": {"both": 0.9}} | record)
+    assert words.startswith(said)
+    assert bool(words) == bool(said)

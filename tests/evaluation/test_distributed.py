@@ -19,7 +19,7 @@ SCRIPT = Path(__file__).with_name("two_processes.py")
 @pytest.mark.parametrize("count", [1, 11])
 def test_two_processes_find_what_one_finds(convolutional, images, tmp_path: Path, count) -> None:
     launch = ["torch.distributed.run", "--nproc-per-node=2", "--standalone"]
-    package = str(SCRIPT.parents[2])
+    package = os.pathsep.join(map(str, (SCRIPT.parents[2], SCRIPT.parents[1])))
     environment = {**os.environ, "PYTHONPATH": package, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", *launch, str(SCRIPT), str(count), str(tmp_path)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)

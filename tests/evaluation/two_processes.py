@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from accelerate import Accelerator
-from conftest import Convolutional, grey
+from toys import Convolutional, grey
 
 from atd.evaluation.scoring import attack_scores
 from atd.evaluation.tiers import Member

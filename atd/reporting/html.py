@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from atd.evaluation.document import (
+from atd.reporting.document import (
     Banner,
     Block,
     Command,
@@ -22,7 +22,7 @@ from atd.evaluation.document import (
     Text,
     spans,
 )
-from atd.evaluation.drawing import DPI
+from atd.reporting.drawing import DPI
 
 __all__ = ["render"]
 

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 
-from atd.evaluation.wording import attack_words, curve_words, grouped, member_words, verdict_words
+from atd.reporting.wording import attack_words, curve_words, grouped, member_words, verdict_words
 
 
 def attack(**changes):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from atd.evaluation.wording import attack_words, mean_words, percent
+from atd.reporting.wording import attack_words, mean_words, percent
 
 __all__ = ["model_card"]
 

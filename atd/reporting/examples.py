@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from atd.evaluation.drawing import footer, grid
 from atd.evaluation.scoring import ScoredSet
-from atd.evaluation.wording import basis
+from atd.reporting.drawing import footer, grid
+from atd.reporting.wording import basis
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

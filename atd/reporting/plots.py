@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from atd.evaluation.curves import epsilon_figure, steps_figure
-from atd.evaluation.drawing import BLUE, COLOURS, DASHES, VERMILION, footer, grid, marker, save
-from atd.evaluation.examples import example_figure
 from atd.evaluation.metrics import Array, auroc
 from atd.evaluation.scoring import ScoredSet
-from atd.evaluation.wording import basis, percent
+from atd.reporting.curves import epsilon_figure, steps_figure
+from atd.reporting.drawing import BLUE, COLOURS, DASHES, VERMILION, footer, grid, marker, save
+from atd.reporting.examples import example_figure
+from atd.reporting.wording import basis, percent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from atd.evaluation import html, markdown
-from atd.evaluation.document import Section
 from atd.evaluation.files import replacing
+from atd.reporting import html, markdown
+from atd.reporting.document import Section
 
 __all__ = ["write_json", "write_page"]
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atd.evaluation.document import (
+from atd.reporting.document import (
     Banner,
     Command,
     KeyNumbers,
@@ -20,9 +20,9 @@ from atd.evaluation.document import (
     outcome,
     strong,
 )
-from atd.evaluation.html import render
-from atd.evaluation.page import page
-from atd.evaluation.report import write_report
+from atd.reporting.html import render
+from atd.reporting.page import page
+from atd.reporting.report import write_report
 
 NOWHERE = Path("there/are/no/pictures")
 VOID = {"meta", "img"}

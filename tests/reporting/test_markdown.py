@@ -5,7 +5,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atd.evaluation.document import (
+from atd.reporting.document import (
     Banner,
     Command,
     KeyNumbers,
@@ -19,7 +19,7 @@ from atd.evaluation.document import (
     quiet,
     strong,
 )
-from atd.evaluation.markdown import render
+from atd.reporting.markdown import render
 
 TRICKY = st.text("|*_`<\\[](! a\n", max_size=12)
 

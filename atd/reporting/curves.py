@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from atd.evaluation.drawing import COLOURS, DASHES, MARKERS, footer, grid, marker
-from atd.evaluation.wording import curve_basis
+from atd.reporting.drawing import COLOURS, DASHES, MARKERS, footer, grid, marker
+from atd.reporting.wording import curve_basis
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from atd.evaluation.checks import TRUSTED
-from atd.evaluation.document import (
+from atd.reporting.document import (
     Banner,
     Block,
     KeyNumbers,
@@ -20,8 +20,8 @@ from atd.evaluation.document import (
     quiet,
     strong,
 )
-from atd.evaluation.page_details import attack_section, checks_section, metrics_section, origin
-from atd.evaluation.wording import (
+from atd.reporting.page_details import attack_section, checks_section, metrics_section, origin
+from atd.reporting.wording import (
     CONDITIONS,
     aurocs,
     basis,

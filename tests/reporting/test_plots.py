@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from atd.evaluation.curves import epsilon_figure, steps_figure
-from atd.evaluation.examples import example_figure
 from atd.evaluation.files import replacing
-from atd.evaluation.plots import histogram_figure, roc_figure, save_plots, threshold_figure
 from atd.evaluation.protocol import Evaluation
-from atd.evaluation.wording import CONDITIONS, basis, curve_basis, percent
+from atd.reporting.curves import epsilon_figure, steps_figure
+from atd.reporting.examples import example_figure
+from atd.reporting.plots import histogram_figure, roc_figure, save_plots, threshold_figure
+from atd.reporting.wording import CONDITIONS, basis, curve_basis, percent
 
 
 def with_scores(evaluation: Evaluation, change) -> Evaluation:

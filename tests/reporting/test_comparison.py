@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from atd.errors import UserError
-from atd.evaluation.comparison import comparison_table, write_comparison
-from atd.evaluation.wording import CONDITIONS, attack_words
+from atd.reporting.comparison import comparison_table, write_comparison
+from atd.reporting.wording import CONDITIONS, attack_words
 
 TRUSTED = "robustness numbers can be trusted"
 

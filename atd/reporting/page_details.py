@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from atd.evaluation.document import (
+from atd.reporting.document import (
     Block,
     Command,
     Paragraph,
@@ -17,7 +17,7 @@ from atd.evaluation.document import (
     outcome,
     strong,
 )
-from atd.evaluation.wording import (
+from atd.reporting.wording import (
     CONDITIONS,
     attack_words,
     basis,

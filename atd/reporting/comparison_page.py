@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from atd.evaluation.checks import TRUSTED
-from atd.evaluation.document import Block, Paragraph, Picture, Section, Table, Text, strong
-from atd.evaluation.wording import (
+from atd.reporting.document import Block, Paragraph, Picture, Section, Table, Text, strong
+from atd.reporting.wording import (
     CONDITIONS,
     attack_words,
     curve_words,

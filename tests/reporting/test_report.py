@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from atd.evaluation.markdown import render
-from atd.evaluation.page import page
-from atd.evaluation.report import summary_table, write_report
-from atd.evaluation.wording import attack_words, basis
+from atd.reporting.markdown import render
+from atd.reporting.page import page
+from atd.reporting.report import summary_table, write_report
+from atd.reporting.wording import attack_words, basis
 
 PICTURES = {"scores", "roc", "epsilon", "steps", "threshold", "examples"}
 FILES = {"results.json", "scores.npz", "report.html", "report.md"} | {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from atd.evaluation.document import (
+from atd.reporting.document import (
     Banner,
     Block,
     Command,

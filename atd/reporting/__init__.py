@@ -1,0 +1,1 @@
+"""Reports a person reads, drawn from results; nothing here runs a model."""
