@@ -27,6 +27,7 @@ from atd.pipeline import Run
 from atd.reporting.wording import attack_words
 from atd.run_folder import RunFolder
 from atd.training.processes import Processes
+from benchmarks.stages import copy_stages
 
 _NONE = ["atd.generator=none"]
 _TRAINED = ["atd.generator=trained"]
@@ -86,24 +87,14 @@ def _main() -> None:
             config = load(arguments.config, overrides)
             RunFolder(folder).claim(config)
             shared = arguments.work / f"backbone-{0 if arguments.one_backbone else seed}"
-            _share_backbone(shared, folder)
+            copy_stages(shared, folder)
             detector, _, _ = Run(config, processes, splits).train()
-            _share_backbone(folder, shared)
+            copy_stages(folder, shared)
             found = _judge(detector, splits, config, processes)
             done = json.loads(runs.read_text()) if runs.exists() else {}
             done[f"{arm}/{seed}"] = {**found, "overrides": overrides}
             _write(runs, json.dumps(done, indent=1))
             _write(arguments.output, _page(done, config, arguments.config))
-
-
-def _share_backbone(source: Path, target: Path) -> None:
-    """Copies finished pre-training stages; a run with them starts at ATD."""
-    for stage in ("helper", "pretrain"):
-        file = source / "state" / f"{stage}.safetensors"
-        copy = target / "state" / file.name
-        if file.exists() and not copy.exists():
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            copy.write_bytes(file.read_bytes())
 
 
 def _judge(

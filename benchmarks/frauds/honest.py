@@ -26,6 +26,7 @@ from atd.models.detector import Detector
 from atd.pipeline import Run
 from atd.run_folder import RunFolder
 from atd.training.processes import Processes
+from benchmarks.stages import copy_stages
 
 __all__ = ["BASES", "HONEST", "TRAINED", "Workshop"]
 
@@ -95,9 +96,9 @@ class Workshop:
             config = self.config(name)
             folder, shared = config.run.folder, self.work / f"backbone-{_pretraining(config)}"
             RunFolder(folder).claim(config)
-            _copy_stages(shared, folder)
+            copy_stages(shared, folder)
             detector, backbone, _ = Run(config, Processes("cpu"), self.splits).train()
-            _copy_stages(folder, shared)
+            copy_stages(folder, shared)
             self._made[name] = detector, backbone
         return self._made[name]
 
@@ -109,13 +110,3 @@ def _pretraining(config: Config) -> str:
         backbone.pop(later)
     options = [config.run.seed, asdict(config.data), backbone, asdict(config.pretrain)]
     return hashlib.sha256(json.dumps(options).encode()).hexdigest()[:12]
-
-
-def _copy_stages(source: Path, target: Path) -> None:
-    """Copies finished pre-training stages; a run with them starts at ATD."""
-    for stage in ("helper", "pretrain"):
-        file = source / "state" / f"{stage}.safetensors"
-        copy = target / "state" / file.name
-        if file.exists() and not copy.exists():
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            copy.write_bytes(file.read_bytes())
