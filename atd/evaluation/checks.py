@@ -38,7 +38,7 @@ Flags = np.ndarray[Any, np.dtype[np.bool_]]
 _AUROC_TOLERANCE = 0.01
 _ZERO_GRADIENT_LIMIT = 0.01
 _UNBOUNDED_LIMIT = 0.05
-_OVERSTATED_LIMIT = 0.05
+_OVERSTATED_LIMIT = 0.1
 _TIED_LIMIT = 0.05
 _SPREAD_TOLERANCE = 1e-3
 _GRADIENT_LIMIT = 0.1
@@ -130,8 +130,8 @@ def strong_enough(used: str, auroc: float, stronger: str, reached: float) -> Che
     """
     detail = (
         f"AUROC under {used} minus AUROC under {stronger} on a subset, both sides attacked (at "
-        f"most {_OVERSTATED_LIMIT}). More would mean that this tier's numbers are too high, "
-        "whatever the detector: use a stronger one."
+        f"most {_OVERSTATED_LIMIT}; plain PGD misses up to half of that on sound detectors). More "
+        "would mean that this tier's numbers are far too high: use a stronger one."
     )
     return Check(passed=auroc - reached <= _OVERSTATED_LIMIT, value=auroc - reached, detail=detail)
 

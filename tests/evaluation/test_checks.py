@@ -73,3 +73,11 @@ def test_verdict_names_what_failed() -> None:
     good, bad = checks.unbounded_attack_wins(0.0), checks.unbounded_attack_wins(0.9)
     assert checks.verdict({"a": good}) == "robustness numbers can be trusted"
     assert checks.verdict({"a": good, "b": bad, "c": bad}) == "suspicious: b, c"
+
+
+@pytest.mark.parametrize(("gap", "passed"), [(-0.02, True), (0.05, True), (0.2, False)])
+def test_tier_far_weaker_than_apgd_is_told(gap: float, passed: bool) -> None:
+    check = checks.strong_enough("pgd-40x1", 0.6 + gap, "apgd-40x1", 0.6)
+    assert check["passed"] is passed
+    assert check["value"] == pytest.approx(gap)
+    assert "pgd-40x1" in check["detail"]
