@@ -130,7 +130,7 @@ def strong_enough(used: str, auroc: float, stronger: str, reached: float) -> Che
     """
     detail = (
         f"AUROC under {used} minus AUROC under {stronger} on a subset, both sides attacked (at "
-        f"most {_OVERSTATED_LIMIT}; plain PGD misses up to half of that on sound detectors). More "
+        f"most {_OVERSTATED_LIMIT}; plain PGD misses a part of that on sound detectors too). More "
         "would mean that this tier's numbers are far too high: use a stronger one."
     )
     return Check(passed=auroc - reached <= _OVERSTATED_LIMIT, value=auroc - reached, detail=detail)
