@@ -3,12 +3,31 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable
 
-__all__ = ["Interrupted", "LostContact", "UserError", "run_command"]
+__all__ = [
+    "Interrupted",
+    "LostContact",
+    "UserError",
+    "first_line",
+    "is_lost_contact",
+    "run_command",
+]
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What the system says when a disk, a quota or a file-size limit is full."""
+
+
+_LOST = re.compile(
+    r"gloo|nccl|TCPStore|connection (closed|reset|refused)|broken pipe|socket|timed? ?out", re.I
+)
+"""Words of the messages with which collectives fail when a process is gone or silent."""
 
 
 class UserError(Exception):
@@ -23,6 +42,22 @@ class LostContact(Exception):
     """Another process of the job died or hangs; the same command resumes the run."""
 
 
+def is_lost_contact(error: Exception) -> bool:
+    """Whether an error is what a collective raises when another process died or hangs.
+
+    gloo raises plain RuntimeErrors, which only their words tell from faults of ours. torch's own
+    class is known by name: commands that fail early have not imported torch.
+    """
+    if any(kind.__name__ == "DistError" for kind in type(error).__mro__):
+        return True
+    return isinstance(error, RuntimeError) and bool(_LOST.search(str(error)))
+
+
+def first_line(error: Exception) -> str:
+    """The beginning of an error's message."""
+    return (str(error).strip().splitlines() or ["no reason given"])[0][:160]
+
+
 def run_command(command: Callable[[], None]) -> None:
     """Runs a command and ends the process with the exit code of the contract.
 
@@ -30,9 +65,9 @@ def run_command(command: Callable[[], None]) -> None:
         command: The command's body.
 
     Raises:
-        SystemExit: 2 after a `UserError` (one line on standard error), 130 after Ctrl-C or
-            SIGTERM, 1 after `LostContact` (one line). Any other exception is a fault of ours and
-            keeps its traceback (1).
+        SystemExit: 2 after a `UserError` or on a full disk, 1 after `LostContact` (one line on
+            standard error each), 130 after Ctrl-C or SIGTERM. Any other exception is a fault of
+            ours and keeps its traceback (1).
     """
     _end_on_sigterm()
     try:
@@ -40,12 +75,32 @@ def run_command(command: Callable[[], None]) -> None:
     except UserError as error:
         print("error: " + " ".join(str(error).split()), file=sys.stderr)
         raise SystemExit(2) from None
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        print(
+            f"error: {error.filename or 'a file'}: cannot be written ({error.strerror}); free some "
+            "space and run the same command again",
+            file=sys.stderr,
+        )
+        raise SystemExit(2) from None
     except Interrupted as stop:
         print(f"stopped: {stop}", file=sys.stderr)
         raise SystemExit(130) from None
     except LostContact as lost:
         print(f"error: {lost}", file=sys.stderr, flush=True)
         # Tearing down a broken process group may wait for the dead or abort.
+        os._exit(1)
+    except RuntimeError as error:
+        rank = os.environ.get("RANK")
+        if rank is None or not is_lost_contact(error):
+            raise
+        print(
+            f"error: rank {rank}: no contact with another process; the same command again goes on "
+            f"({first_line(error)})",
+            file=sys.stderr,
+            flush=True,
+        )
         os._exit(1)
     except KeyboardInterrupt:
         print("stopped: nothing further was saved; the same command goes on", file=sys.stderr)

@@ -14,7 +14,14 @@ from atd.folder_lock import hold, release
 
 __all__ = ["RunFolder"]
 
-_EXECUTION = ("run.device", "run.dir", "run.keep", "run.save_minutes", "loader.")
+_EXECUTION = (
+    "run.device",
+    "run.device_batch",
+    "run.dir",
+    "run.keep",
+    "run.save_minutes",
+    "loader.",
+)
 _FREE = (*_EXECUTION, "evaluate.")
 """Options that may change between two commands on one folder: they do not touch the training."""
 

@@ -120,7 +120,7 @@ def test_keys_change_only_on_purpose() -> None:
         if dataclasses.is_dataclass(factory)
     }
     assert {group: len(options) for group, options in names.items()} == {
-        "run": 6,
+        "run": 9,
         "data": 18,
         "backbone": 7,
         "pretrain": 16,

@@ -1,5 +1,12 @@
 """How commands end: exit codes and one line on standard error."""
 
+import errno
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from atd.errors import Interrupted, UserError, run_command
@@ -15,6 +22,8 @@ def _raise(error: BaseException) -> None:
         (UserError("data.id=x: no such\nfolder"), 2, "error: data.id=x: no such folder\n"),
         (Interrupted("saved at step 3"), 130, "stopped: saved at step 3\n"),
         (KeyboardInterrupt(), 130, "stopped"),
+        (OSError(errno.ENOSPC, "No space left", "a.npz"), 2, "error: a.npz: cannot be written"),
+        (OSError(errno.EDQUOT, "Quota exceeded"), 2, "error: a file: cannot be written"),
     ],
 )
 def test_exit_codes(
@@ -29,5 +38,38 @@ def test_exit_codes(
 
 
 def test_our_own_faults_keep_their_traceback() -> None:
-    with pytest.raises(ZeroDivisionError):
-        run_command(lambda: _raise(ZeroDivisionError()))
+    for error in (ZeroDivisionError(), OSError(errno.EIO, "I/O error")):
+        with pytest.raises(type(error)):
+            run_command(lambda error=error: _raise(error))
+
+
+@pytest.fixture(autouse=True)
+def _handlers():
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_sigterm_ends_a_command_like_ctrl_c(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        run_command(lambda: signal.raise_signal(signal.SIGTERM))
+    assert caught.value.code == 130
+    assert "stopped" in capsys.readouterr().err
+
+
+def test_lost_contact_ends_at_once_with_one_line_and_1() -> None:
+    code = (
+        "from atd.errors import *\n"
+        "def lose(): raise LostContact('rank 0: lost contact with rank 1 in atd at step 3')\n"
+        "try: run_command(lose)\n"
+        "finally: print('torn down')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+    )
+    assert done.returncode == 1
+    assert done.stderr == "error: rank 0: lost contact with rank 1 in atd at step 3\n"
+    assert done.stdout == ""

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -47,7 +50,16 @@ def test_other_training_options_need_another_folder(folder, make, change):
     assert folder.config.read_bytes() == before
 
 
-@pytest.mark.parametrize("change", ["run.dir=elsewhere", "loader.workers=1", "run.device=auto"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        "run.dir=elsewhere",
+        "loader.workers=1",
+        "run.device=auto",
+        "run.keep=3",
+        "run.save_minutes=1",
+    ],
+)
 def test_where_and_on_what_it_runs_may_change(folder, make, change):
     folder.claim(make())
     folder.finish()
@@ -107,3 +119,29 @@ def test_a_damaged_config_is_named(folder, make):
     folder.claim(make())
     folder.config.write_text("atd: {epochs: many}")
     assert "config.yaml" in refused(folder, make())
+
+
+def hold_elsewhere(folder):
+    """Another process that has claimed the folder, until its input is closed."""
+    code = (
+        "import sys; from pathlib import Path; from atd.folder_lock import hold\n"
+        f"hold(Path({str(folder.state / 'lock')!r})); print('held', flush=True); sys.stdin.read()"
+    )
+    other = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+    )
+    assert other.stdout.readline() == b"held\n"
+    return other
+
+
+def test_two_commands_do_not_train_in_one_folder(folder, make, monkeypatch):
+    folder.claim(make())
+    folder.finish()
+    monkeypatch.setattr("atd.folder_lock._PATIENCE", 0.3)
+    with hold_elsewhere(folder) as other:
+        assert "another process is training" in refused(folder, make())
+        other.kill()  # even so, its lock goes with it
+    folder.claim(make())

@@ -1,7 +1,8 @@
-"""The number of processes changes nothing but speed."""
+"""The number of processes changes nothing but speed: a whole run, from nothing to its report."""
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import torch
 
 import atd
 from atd.config import load
+from atd.errors import UserError
 from atd.models.detector import Detector
 from atd.pipeline import Run
 from atd.training.processes import Processes
@@ -20,15 +22,11 @@ PACKAGE = Path(atd.__file__).parents[1]
 
 
 @pytest.mark.dist
-def test_two_processes_train_what_one_trains(tiny_run, tiny_yaml, tmp_path):
-    """Batch normalisation in the backbone sees half batches, hence the ready-made weights."""
-    weights = tiny_run.folder / "detector" / "model.safetensors"
-    options = [f"backbone.weights={weights}", "evaluate.limit=10", "evaluate.baselines=[]"]
-    options += ["run.seed=1"]
+@pytest.mark.slow
+def test_two_processes_give_the_detector_and_the_report_of_one(tiny_run, tiny_yaml, tmp_path):
     launch = ["torch.distributed.run", "--nproc-per-node=2", "--standalone", "-m", "atd.train"]
-    two = ["--config", str(tiny_yaml), f"run.dir={tmp_path / 'two'}", *options]
     done = subprocess.run(
-        [sys.executable, "-m", *launch, *two],
+        [sys.executable, "-m", *launch, "--config", str(tiny_yaml), f"run.dir={tmp_path}"],
         env={**os.environ, "PYTHONPATH": str(PACKAGE), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
@@ -36,14 +34,48 @@ def test_two_processes_train_what_one_trains(tiny_run, tiny_yaml, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("report:") == 1
-    pair = Detector.from_pretrained(tmp_path / "two" / "detector").state_dict()
-    single, _, _ = Run(
-        load(tiny_yaml, [f"run.dir={tmp_path / 'one'}", *options]), Processes("cpu")
-    ).train()
-    for name, value in single.state_dict().items():
-        torch.testing.assert_close(pair[name], value, rtol=1e-4, atol=1e-5, msg=name)
-    moved = single.state_dict()["discriminator.0.weight"]
-    start = Detector.from_pretrained(tiny_run.folder / "detector").state_dict()
-    assert not torch.allclose(moved, start["discriminator.0.weight"])
-    logs = [(tmp_path / name / "stats.jsonl").read_text() for name in ("one", "two")]
+    one, two = (
+        Detector.from_pretrained(folder / "detector").state_dict()
+        for folder in (tiny_run.folder, tmp_path)
+    )
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, rtol=1e-4, atol=1e-4, msg=name)
+    results = json.loads((tmp_path / "report" / "results.json").read_text())
+    for name, numbers in tiny_run.results["mean"].items():
+        assert results["mean"][name] == pytest.approx(numbers, abs=0.02)
+    logs = [(folder / "stats.jsonl").read_text() for folder in (tiny_run.folder, tmp_path)]
     assert logs[0].count("\n") == logs[1].count("\n")
+
+
+@pytest.fixture
+def start(tiny_yaml, tmp_path):
+    def make(folder, *options, count=1):
+        processes = Processes("cpu")
+        processes.count = count  # as the first of so many sees it, until it asks the others
+        return Run(load(tiny_yaml, [f"run.dir={tmp_path / folder}", *options]), processes)
+
+    return make
+
+
+@pytest.mark.parametrize("options", [[], ["atd.finetune=true"]])
+def test_a_small_device_is_given_parts_of_a_batch_and_trains_the_same(start, tiny_run, options):
+    weights = f"backbone.weights={tiny_run.folder / 'detector' / 'model.safetensors'}"
+    whole, _, _ = start("whole", weights, *options).train()
+    parts, _, _ = start("parts", weights, "run.device_batch=4", *options).train()
+    for name, value in whole.state_dict().items():
+        torch.testing.assert_close(parts.state_dict()[name], value, rtol=1e-4, atol=1e-4, msg=name)
+
+
+@pytest.mark.parametrize(
+    ("count", "option", "message"),
+    [
+        (3, "run.seed=0", r"pretrain.batch_size=32 does not divide among 3 .* a multiple of 3"),
+        (5, "pretrain.batch_size=99", r"digits has only 72 images.*use pretrain.batch_size=70"),
+        (2, "run.device_batch=6", r"16 images .* pretrain.batch_size .*use run.device_batch=4"),
+        (2, "run.device_batch=8", r"batch normalisation.* start 4 processes.*batch_size=16"),
+    ],
+)
+def test_a_batch_that_cannot_be_divided_is_the_users_to_change(start, count, option, message):
+    with pytest.raises(UserError, match=message) as caught:
+        start("refused", option, count=count).train()
+    assert "\n" not in str(caught.value)

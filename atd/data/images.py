@@ -5,15 +5,17 @@ from __future__ import annotations
 import bisect
 import dataclasses
 import itertools
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from atd.data.sampler import generator_for
+from atd.errors import UserError
 
 __all__ = ["HeldPixels", "ImageSet", "Pixels", "batches", "join", "pick"]
 
@@ -228,18 +230,28 @@ def join(parts: Sequence[ImageSet], name: str) -> ImageSet:
     return ImageSet.of(name, pixels, torch.cat(moved), classes)
 
 
-class _Batches(Dataset[Tensor]):
+class _Batches(Dataset[Any]):
     """Hands whole index batches to a worker."""
 
     def __init__(self, images: ImageSet) -> None:
         self.images = images
 
-    def __getitems__(self, indices: list[int]) -> list[Tensor]:
-        return [self.images.fetch(indices)]
+    def __getitems__(self, indices: list[int]) -> list[Tensor | UserError]:
+        try:
+            return [self.images.fetch(indices)]
+        except UserError as error:  # a loader would pass it on with the worker's traceback
+            return [error]
 
 
-def _only(batch: list[Tensor]) -> Tensor:
+def _only(batch: list[Tensor | UserError]) -> Tensor | UserError:
     return batch[0]
+
+
+def _leave_group(worker: int) -> None:
+    # Ctrl-C, and the SIGTERM of torchrun, go to a whole process group. The parent needs its
+    # workers to end its step before it saves; it ends them itself, and they end without it.
+    if hasattr(os, "setpgid"):
+        os.setpgid(0, 0)
 
 
 def batches(
@@ -254,6 +266,9 @@ def batches(
 
     Yields:
         uint8 images (B, C, H, W), int64 labels (B,) and the positions (B,), all on the CPU.
+
+    Raises:
+        UserError: An image cannot be read.
     """
     if images.in_memory or workers == 0:
         for indices in index_batches:
@@ -265,8 +280,11 @@ def batches(
         batch_sampler=(indices.tolist() for indices in for_workers),
         num_workers=workers,
         collate_fn=_only,
+        worker_init_fn=_leave_group,
         # A generator of its own keeps the loader's hands off the global random state.
         generator=torch.Generator(),
     )
     for fetched, indices in zip(loader, for_labels, strict=True):
+        if isinstance(fetched, UserError):
+            raise fetched
         yield fetched, images.labels[indices], indices

@@ -17,7 +17,7 @@ __all__ = ["TimmBackbone"]
 
 
 class TimmBackbone(Backbone):
-    """A timm model with fresh weights.
+    """A timm model with fresh weights, without dropout and stochastic depth.
 
     Args:
         name: timm's name of the model, e.g. `convnext_atto`.
@@ -43,7 +43,7 @@ class TimmBackbone(Backbone):
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
     ) -> None:
-        model = _create(name, channels, classes, image_size)
+        model = _without_chance(_create(name, channels, classes, image_size))
         if features == "multi" and not hasattr(model, "forward_intermediates"):
             raise UserError(f"timm:{name} gives no inner maps; set backbone.features=last")
         example = torch.zeros(1, channels, image_size, image_size)
@@ -90,6 +90,19 @@ def _create(name: str, channels: int, classes: int, image_size: int) -> Any:
         return create()
     except (AssertionError, RuntimeError, ValueError) as error:
         raise UserError(f"timm:{name}: {_first_line(error)}") from None
+
+
+def _without_chance(model: Any) -> Any:
+    """Turns off what draws random numbers inside a network.
+
+    Such draws would differ with the number of processes, and after a resume.
+    """
+    for part in model.modules():
+        if isinstance(part, nn.modules.dropout._DropoutNd):
+            part.p = 0.0
+        if hasattr(part, "drop_prob"):
+            part.drop_prob = 0.0
+    return model
 
 
 def _try_out(model: Any, name: str, example: Tensor, features: str) -> tuple[list[Tensor], Tensor]:

@@ -293,11 +293,11 @@ class AdversarialGan:
         self, images: ImageSet, direction: float
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Clean scores, attacked scores (PGD of the training strength) and example images."""
-        mine = torch.arange(self.processes.rank, len(images), self.processes.count)
+        mine = self.processes.turns(len(images))
         rows: list[tuple[float, float]] = []
         examples = torch.zeros(0)
         with frozen(self.detector):
-            for pixels, _, _ in batches(images, mine.split(256)):
+            for pixels, _, _ in batches(images, mine):
                 x = pixels.to(self.processes.device).float() / 255
                 outcome = pgd(
                     lambda batch: direction * self.detector.logits(batch),

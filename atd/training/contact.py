@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import os
 import re
+import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch.distributed as dist
 
-from atd.errors import LostContact, UserError
+from atd.errors import LostContact, UserError, first_line, is_lost_contact
 from atd.training.processes import Processes
 
 __all__ = ["in_contact"]
 
 _ANSWER = datetime.timedelta(seconds=3)
-_LOST = re.compile(
-    r"gloo|nccl|TCPStore|connection (closed|reset|refused)|broken pipe|socket|timed? ?out", re.I
-)
+_WORKER = re.compile(r"DataLoader worker \(pid.*(killed by signal|exited unexpectedly)")
 
 
 @contextlib.contextmanager
@@ -36,37 +37,48 @@ def in_contact(processes: Processes, place: Callable[[], str]) -> Iterator[None]
         yield
     except RuntimeError as error:
         text = str(error)
-        if "DataLoader worker" in text and "exited unexpectedly" in text:
+        if _WORKER.search(text):
             raise UserError(
                 f"rank {processes.rank}: a data worker died in {place()} (short of memory?); the "
                 "state is kept: run the same command again, or with a smaller loader.workers"
             ) from None
-        distributed = isinstance(error, dist.DistError) or _LOST.search(text)
-        if processes.count == 1 or not distributed:
+        if processes.count == 1 or not is_lost_contact(error):
             raise
         missing = _missing(processes)
         others = f"rank {', '.join(map(str, missing))}" if missing else "another process"
         raise LostContact(
             f"rank {processes.rank}: lost contact with {others} in {place()}; the same command "
-            f"again goes on ({_first_line(text)})"
+            f"again goes on ({first_line(error)})"
         ) from None
-
-
-def _first_line(text: str) -> str:
-    return (text.strip().splitlines() or ["no reason given"])[0][:160]
 
 
 def _missing(processes: Processes) -> list[int]:
     """The ranks that do not answer a roll call; empty where nobody can tell."""
+    missing: set[int] = set()
+    # The store of a stopped process never answers, not even that time is over: hence a thread.
+    roll_call = threading.Thread(target=_roll_call, args=(processes, missing), daemon=True)
+    roll_call.start()
+    roll_call.join(_ANSWER.total_seconds() * processes.count + 1)
+    return sorted(missing)
+
+
+def _roll_call(processes: Processes, missing: set[int]) -> None:
+    """Puts the ranks that do not answer into `missing`."""
+    launcher_keeps_store = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    if processes.rank and not launcher_keeps_store:
+        missing.add(0)  # it keeps the store: only its answer can clear it
     try:
         store = dist.distributed_c10d._get_default_store()
         store.set(f"atd/survivor/{processes.rank}", "here")
-    except (RuntimeError, ValueError):  # the store went down with the process that held it
-        return [0] if processes.rank else []
-    missing = []
-    for rank in range(processes.count):
-        try:
-            store.wait([f"atd/survivor/{rank}"], _ANSWER)
-        except (RuntimeError, ValueError):
-            missing.append(rank)
-    return missing
+        for rank in range(processes.count):
+            missing.discard(rank) if _answers(store, rank) else missing.add(rank)
+    except (RuntimeError, ValueError):  # the store went down with the process that kept it
+        return
+
+
+def _answers(store: Any, rank: int) -> bool:
+    try:
+        store.wait([f"atd/survivor/{rank}"], _ANSWER)
+    except dist.DistStoreError:
+        return False
+    return True

@@ -126,7 +126,7 @@ class _Progress:
         self.sums: dict[str, Tensor] = {}
         self.count = 0
         self.log_every = max(1, task.steps_per_epoch // 20)
-        self.saved = time.monotonic()
+        self.saved, self.saved_step = time.monotonic(), -1
         self.bar: Any = None
 
     def place(self) -> str:
@@ -254,17 +254,21 @@ class _Progress:
         self.save()
 
     def save(self, finished: bool = False) -> None:
-        """Writes the state; a finished stage needs only its best weights."""
+        """Writes the state, once a step; a finished stage needs only its best weights."""
+        if self.step == self.saved_step and not finished:
+            return
+        state = {
+            "finished": finished,
+            "step": self.step,
+            "best": self.best,
+            "best_epoch": self.best_epoch,
+            "best_weights": self.best_weights,
+            "task": None if finished else self.task.state(),
+        }
+        # What the main process writes is what all go on from, so it must be what all have.
+        self.processes.require_equal(state, self.task.stage, self.step)
         problem = ""
         if self.processes.is_main:
-            state = {
-                "finished": finished,
-                "step": self.step,
-                "best": self.best,
-                "best_epoch": self.best_epoch,
-                "best_weights": self.best_weights,
-                "task": None if finished else self.task.state(),
-            }
             try:
                 save_state(state_file(self.folder, self.task.stage), state, self.keep)
             except UserError as error:
@@ -273,7 +277,7 @@ class _Progress:
         if problem := self.processes.agree(problem):
             self.bar.close()
             raise UserError(problem)
-        self.saved = time.monotonic()
+        self.saved, self.saved_step = time.monotonic(), self.step
 
     def interrupt(self) -> None:
         self._require_finite()

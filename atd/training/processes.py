@@ -62,6 +62,11 @@ class Processes:
         size = batch_size // self.count
         return slice(self.rank * size, (self.rank + 1) * size)
 
+    def turns(self, count: int, size: int = 256) -> list[Tensor]:
+        """This process's positions among `count`, in batches; a process may have none."""
+        mine = torch.arange(count)[self.rank :: self.count]
+        return list(mine.split(size)) if len(mine) else []
+
     def average_gradients(self, parameters: Iterable[Tensor]) -> None:
         """Replaces each gradient by its mean over processes; all must hold the same ones."""
         if self.count == 1:

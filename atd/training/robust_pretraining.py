@@ -212,10 +212,10 @@ class RobustPretraining:
         return {"val_accuracy": clean, "val_pgd20_accuracy": robust, "selection": robust}
 
     def _accuracy(self, model: nn.Module, images: ImageSet, *, attacked: bool) -> float:
-        mine = torch.arange(self.processes.rank, len(images), self.processes.count)
+        mine = self.processes.turns(len(images))
         correct: list[bool] = []
         with frozen(model):
-            for pixels, labels, indices in batches(images, mine.split(256)):
+            for pixels, labels, indices in batches(images, mine):
                 x = pixels.to(self.processes.device).float() / 255
                 y = labels.to(self.processes.device)
                 if self.rotate:

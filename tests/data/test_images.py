@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections import Counter
+from pathlib import Path
 
 import pytest
 import torch
@@ -138,3 +142,31 @@ def test_batches_may_be_endless():
         stream = batches(images, endless(), workers)
         assert all(next(stream)[0].shape == (2, 1, 2, 2) for _ in range(5))
         stream.close()
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_unreadable_image_is_named_in_one_line_and_the_command_ends(workers):
+    """In a process of its own, which must also end: its worker is told to by the exit."""
+    code = f"""
+import torch
+from atd.data.images import ImageSet, batches
+from atd.errors import UserError, run_command
+
+class Broken:
+    def __len__(self):
+        return 4
+    def fetch(self, rows):
+        raise UserError("a.png: gone")
+    def name_of(self, row):
+        return "a.png"
+
+run_command(lambda: list(batches(ImageSet.of("b", Broken()), [torch.arange(2)], {workers})))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert (done.returncode, done.stderr) == (2, "error: a.png: gone\n")

@@ -35,6 +35,18 @@ def test_contract(name, features):
     assert len(backbone.stages(images)) == 4
 
 
+def test_nothing_in_the_network_is_left_to_chance(monkeypatch):
+    """Its draws would differ with the number of processes, and after a resume."""
+    timm = pytest.importorskip("timm", reason=REASON)
+    create = timm.create_model
+    monkeypatch.setattr(
+        timm, "create_model", lambda *a, **o: create(*a, drop_rate=0.5, drop_path_rate=0.5, **o)
+    )
+    backbone = build("convnext_atto", "last").train()
+    images = torch.rand(2, 3, 32, 32)
+    assert torch.equal(backbone(images), backbone(images))
+
+
 def test_unknown_name_suggests_the_nearest():
     pytest.importorskip("timm", reason=REASON)
     with pytest.raises(UserError, match="timm:resnet18x: unknown; the nearest is resnet18"):

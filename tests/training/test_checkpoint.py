@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from atd.errors import UserError
-from atd.training.checkpoint import load_state, save_state
+from atd.training.checkpoint import load_newest, load_state, save_state, state_file
 
 tensors = st.sampled_from(
     [
@@ -153,3 +154,53 @@ def test_a_folder_that_cannot_be_made_is_a_users_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written"):
         save_state(tmp_path / "file" / "state", {"step": 1})
+
+
+@given(
+    keep=st.integers(1, 4),
+    saves=st.integers(1, 6),
+    stop=st.integers(0, 6),
+    hurt=st.sets(st.integers(0, 3)),
+)
+@settings(max_examples=150)
+def test_a_stop_between_any_two_renames_leaves_a_good_state(
+    tmp_path_factory, keep, saves, stop, hurt
+):
+    """`hurt` files are damaged, as long as one good state is left."""
+    folder = tmp_path_factory.mktemp("states")
+    file = state_file(folder, "toy")
+    for step in range(saves):
+        save_state(file, {"step": step}, keep)
+    present = sorted(folder.iterdir(), key=lambda entry: len(entry.name))
+    assert len(present) == min(keep, saves)
+    damaged = [present[at] for at in sorted(hurt) if at < len(present)][: len(present) - 1]
+    for entry in damaged:
+        entry.write_bytes(entry.read_bytes()[:-1] + b"!")
+    newest_good = max(
+        saves - 1 - number
+        for number in range(len(present))
+        if (file if number == 0 else folder / f"toy.{number}.safetensors") not in damaged
+    )
+    said = []
+    assert load_newest(folder, "toy", said.append)[1]["step"] == newest_good
+    assert len(said) == sum(entry.name.endswith(".damaged") for entry in folder.iterdir())
+    replace, left = os.replace, stop
+
+    def renamed(*arguments):
+        nonlocal left
+        if left == 0:
+            raise KeyboardInterrupt
+        left -= 1
+        replace(*arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.replace", renamed)
+        with contextlib.suppress(KeyboardInterrupt):
+            save_state(file, {"step": saves}, keep)
+    assert load_newest(folder, "toy", said.append)[1]["step"] in (newest_good, saves)
+
+
+def test_states_of_other_stages_and_strangers_are_not_taken(tmp_path):
+    for name in ("toys.safetensors", "toy.old.safetensors", "a.toy.1.safetensors", "toy.tmp"):
+        save_state(tmp_path / name, {"step": 1})
+    assert load_newest(tmp_path, "toy", print) is None

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from atd.errors import Interrupted, UserError
+from atd.errors import Interrupted, LostContact, UserError
 from atd.training.checkpoint import load_state
 from atd.training.logbook import Logbook
 from atd.training.loop import fit, is_finished
@@ -68,12 +68,12 @@ class Descent:
 
 @pytest.fixture
 def train(tmp_path, processes):
-    def run(task, name="run"):
+    def run(task, name="run", **options):
         folder = tmp_path / name
         folder.mkdir(exist_ok=True)
         logbook = Logbook(folder)
         logbook._writer = Silent()
-        fit(task, folder, processes, logbook)
+        fit(task, folder, processes, logbook, **options)
         return task
 
     return run
@@ -223,12 +223,168 @@ def test_an_unfinished_stage_is_not_finished(train, tmp_path):
     assert not is_finished(tmp_path / "run", "toy")
 
 
-def test_a_damaged_state_is_the_users_to_delete(train, tmp_path):
-    train(Descent())
-    file = tmp_path / "run" / "toy.safetensors"
+def cut(file):
     file.write_bytes(file.read_bytes()[:-1])
+
+
+def flip(file):
+    content = bytearray(file.read_bytes())
+    content[-3] ^= 4
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [cut, flip, lambda file: file.unlink()])
+@pytest.mark.parametrize("step", [5, 9, 11])
+def test_a_damaged_newest_state_gives_way_to_the_one_before(train, tmp_path, capsys, damage, step):
+    whole = train(Descent(), "whole")
+    with pytest.raises(Interrupted):
+        train(Descent(before_step=stop_at(step)))
+    damage(tmp_path / "run" / "toy.safetensors")
+    capsys.readouterr()
+    resumed = train(Descent())
+    said = capsys.readouterr().out.splitlines()[0]
+    assert "toy.safetensors: " in said
+    assert "toy.1.safetensors" in said
+    assert resumed.seen == list(range(step // EPOCH * EPOCH, 12))
+    assert same(whole.weights(), resumed.weights())
+    assert lines(tmp_path / "whole") == lines(tmp_path / "run")
+
+
+def test_a_finished_stage_whose_state_is_damaged_is_finished_again(train, tmp_path):
+    first = train(Descent((1, 3, 2)))
+    flip(tmp_path / "run" / "toy.safetensors")
+    again = train(Descent((1, 3, 2)))
+    assert again.seen == []
+    assert same(first.weights(), again.weights())
+    assert is_finished(tmp_path / "run", "toy")
+
+
+def test_damaged_states_are_the_users_to_delete_when_none_is_left(train, tmp_path):
+    train(Descent())
+    for file in (tmp_path / "run").glob("*.safetensors"):
+        cut(file)
+    with pytest.raises(UserError, match="all 2 training states are damaged; delete them"):
+        train(Descent())
+    (tmp_path / "run" / "toy.1.safetensors").unlink()
     with pytest.raises(UserError, match="delete it"):
         train(Descent())
+
+
+@pytest.mark.parametrize("keep", [1, 2, 3])
+def test_as_many_states_are_kept_as_asked_for(train, tmp_path, keep):
+    train(Descent(), keep=keep)
+    states = sorted(tmp_path.glob("run/toy*"), key=lambda file: len(file.name))
+    assert len(states) == keep
+    steps = {load_state(file)["step"] for file in states}
+    assert steps == ({12} if keep < 3 else {8, 12})
+
+
+@pytest.mark.parametrize(("minutes", "step"), [(0, 7), (1, 4)])
+def test_a_killed_run_loses_the_steps_since_the_last_save_only(train, tmp_path, minutes, step):
+    def killed(now):
+        if now == 7:
+            raise RuntimeError("killed")
+
+    whole = train(Descent(), "whole")
+    with pytest.raises(RuntimeError, match="killed"):
+        train(Descent(before_step=killed), save_minutes=minutes)
+    resumed = train(Descent())
+    assert resumed.seen == list(range(step, 12))
+    assert same(whole.weights(), resumed.weights())
+
+
+def test_saves_within_an_epoch_ignore_changes_of_the_clock(train, tmp_path, monkeypatch):
+    monkeypatch.setattr("time.time", iter(range(0, 10**9, 10**6)).__next__)
+    steps = []
+    task = Descent()
+    state = task.state
+    task.state = lambda: steps.append(task.seen[-1]) or state()
+    train(task, save_minutes=1)
+    assert steps == [3, 7, 11]
+
+
+def test_a_spoilt_state_is_never_saved_between_epochs(train, tmp_path):
+    spoilt = Descent(before_step=lambda step: float("nan") if step == 2 else None)
+    spoilt.steps_per_epoch = 100  # the loss is looked at every fifth step otherwise
+    with pytest.raises(UserError, match="not finite at step 3;"):
+        train(spoilt, save_minutes=0)
+    assert load_state(tmp_path / "run" / "toy.safetensors")["step"] == 2
+
+
+def test_a_full_disk_keeps_the_last_good_state(train, tmp_path, monkeypatch):
+    whole = train(Descent(), "whole")
+    with monkeypatch.context() as patch:
+
+        def fill(step):
+            if step == 6:
+                error = OSError(28, "No space left on device")
+                patch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(error))
+
+        with pytest.raises(UserError, match="No space left"):
+            train(Descent(before_step=fill))
+    assert load_state(tmp_path / "run" / "toy.safetensors")["step"] == 4
+    assert same(train(Descent()).weights(), whole.weights())
+
+
+class TwoProcesses:
+    """The main one of two processes; what the other one answers is given."""
+
+    count, rank, is_main, device = 2, 0, True, torch.device("cpu")
+
+    def __init__(self, others_bad_step=-1, lost_at=None):
+        self.bad, self.lost_at, self.steps = others_bad_step, lost_at, 0
+
+    def any(self, flag):
+        self.steps += 1
+        if self.steps == self.lost_at:
+            raise RuntimeError("[gloo/transport/tcp/pair.cc:547] Connection closed by peer")
+        return flag
+
+    def gather(self, values):
+        return [*values, self.bad if isinstance(values[0], int) and values[0] < 0 else values[0]]
+
+    def mean(self, values):
+        return {key: float(value) for key, value in values.items()}
+
+    def agree(self, value):
+        return value
+
+    def require_equal(self, state, stage, step):
+        pass
+
+
+@pytest.fixture
+def silent_logbook():
+    return Logbook(None)
+
+
+def test_a_loss_that_another_rank_found_not_finite_names_step_and_rank(tmp_path, silent_logbook):
+    processes = TwoProcesses(others_bad_step=1)
+    with pytest.raises(UserError, match="not finite at step 1 on rank 1 of 2;"):
+        fit(Descent(), tmp_path, processes, silent_logbook)
+
+
+def test_a_lost_rank_ends_the_stage_with_one_line(tmp_path, silent_logbook):
+    with pytest.raises(LostContact, match="rank 0: lost contact with .* in toy at step 6") as lost:
+        fit(Descent(), tmp_path, TwoProcesses(lost_at=6), silent_logbook)
+    assert "\n" not in str(lost.value)
+    assert load_state(tmp_path / "toy.safetensors")["step"] == 4
+
+
+def test_faults_of_ours_are_not_taken_for_lost_contact(tmp_path, silent_logbook):
+    def wrong(step):
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    with pytest.raises(RuntimeError, match="mat1"):
+        fit(Descent(before_step=wrong), tmp_path, TwoProcesses(), silent_logbook)
+
+
+def test_a_dead_data_worker_is_named(train):
+    def dies(step):
+        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed.")
+
+    with pytest.raises(UserError, match="data worker died in toy at step 0"):
+        train(Descent(before_step=dies))
 
 
 def test_warnings_and_progress_are_said(train, capsys):

@@ -1,0 +1,261 @@
+"""Small trainings that must not depend on how a batch is divided.
+
+`test_equality` trains them in one process; run as a script under torchrun, this file trains
+them in several and saves what each process ends with.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from functools import partial
+from importlib.util import find_spec
+from itertools import islice
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import distributed, nn
+
+from atd.config import AtdConfig, BackboneConfig, PretrainConfig
+from atd.data.images import HeldPixels, ImageSet
+from atd.errors import UserError
+from atd.models.backbones import build_backbone
+from atd.models.detector import Detector, DetectorConfig
+from atd.models.gan import FeatureGenerator, PixelGenerator
+from atd.training.adversarial_gan import AdversarialGan
+from atd.training.global_norm import global_batch_statistics
+from atd.training.logbook import Logbook
+from atd.training.processes import Processes
+from atd.training.robust_pretraining import RobustPretraining
+from atd.training.stream import Stream
+
+BATCH, STEPS, LATENT, CLASSES = 8, 3, 6, ("a", "b", "c")
+
+PRETRAIN = {
+    "standard": {},
+    "adversarial": {},
+    "trades": {"ema": 0.9},
+    "hat": {"label_smoothing": 0.1, "weight_decay": 5e-4},
+}
+"""Each with a network with batch normalisation, which is not trained in parts, and without."""
+
+ATD = {
+    "imitate": {"generator_diversity": 0.1},
+    "deceive": {"generator_objective": "deceive", "normalisation": "batch"},
+    "boundary": {"generator_objective": "boundary", "normalisation": "none"},
+    "attacked generated": {"attack_generated": True, "normalisation": "batch"},
+    "fine-tuned": {"finetune": True},
+    "pixels": {"features": "pixels", "normalisation": "batch"},
+    "clean, no generator": {"adversarial": False, "generator": "none", "normalisation": "batch"},
+}
+
+
+def images(name, count=20, channels=1, size=8, classes=CLASSES):
+    generator = torch.Generator().manual_seed(sum(map(ord, name)))
+    pixels = torch.randint(256, (count, channels, size, size), generator=generator)
+    held = HeldPixels(pixels.to(torch.uint8), [f"{name}-{index}" for index in range(count)])
+    return ImageSet.of(name, held, torch.arange(count) % 3 if classes else None, classes)
+
+
+def stream(name, processes, number, classes=CLASSES):
+    share = processes.share(BATCH, "batch_size")
+    return Stream(images(name, classes=classes), BATCH, share, 0, name, "crop-flip", parts=number)
+
+
+def of_type(network, dtype):
+    """The network in a precision that its inputs, float32 images and noise, are brought to."""
+    network.register_forward_pre_hook(lambda _, inputs: (inputs[0].to(dtype),))
+    return network.to(dtype)
+
+
+def plain_network():
+    return nn.Sequential(
+        nn.Conv2d(1, 6, 3, padding=1),
+        nn.GroupNorm(2, 6),
+        nn.SiLU(),
+        nn.Flatten(),
+        nn.Linear(384, 4),
+    )
+
+
+def pretraining(objective, kind, processes, dtype, number):
+    torch.manual_seed(0)
+    config = BackboneConfig(width=4)
+    networks = [
+        of_type(
+            build_backbone(config, channels=1, classes=4, image_size=8)
+            if kind == "batch norm"
+            else plain_network(),
+            dtype,
+        )
+        for _ in range(2)
+    ]
+    options = {"steps": 2, "epsilon": 0.05, "lr": 0.05, **PRETRAIN[objective]}
+    return RobustPretraining(
+        *networks,
+        stream("id", processes, number, () if objective == "trades" else CLASSES),
+        images("validation", 5),
+        PretrainConfig(**options),
+        objective=objective,
+        epochs=2,
+        stage="pretrain",
+        processes=processes,
+        seed=0,
+        bfloat16=False,
+    )
+
+
+def adversarial_gan(name, processes, dtype, number):
+    config = AtdConfig(
+        **{"epochs": 2, "steps": 2, "epsilon": 0.05, "latent_dim": LATENT, **ATD[name]}
+    )
+    torch.manual_seed(0)
+    pixels = config.features == "pixels"
+    detector = Detector(
+        DetectorConfig(
+            backbone=None if pixels else {"width": 4, "features": "multi"},
+            classes=list(CLASSES),
+            image_size=8,
+            channels=1,
+            normalisation=config.normalisation,
+        )
+    )
+    for parameter in detector.discriminator.parameters():
+        if parameter.ndim > 1:
+            nn.init.kaiming_normal_(parameter)
+    if pixels:
+        generator = PixelGenerator(1, 8, LATENT, config.normalisation, width=4)
+    else:
+        floor = torch.full((detector.feature_mean.numel(),), -0.3)
+        generator = FeatureGenerator(len(floor), LATENT, floor, config.normalisation)
+    of_type(detector.discriminator, dtype)
+    return AdversarialGan(
+        detector.to(dtype),
+        None if config.generator == "none" else of_type(generator, dtype),
+        (stream("id", processes, number), stream("outlier", processes, number)),
+        (images("id-val", 5), images("outlier-val", 3)),
+        config,
+        processes=processes,
+        seed=0,
+        bfloat16=False,
+    )
+
+
+def cases():
+    """Every training: its name, how to build it, and (precision, parts) to train it in."""
+    exact, rough = (torch.float64, 1), (torch.float32, 1)
+    for objective in PRETRAIN:
+        for kind in ("batch norm", "group norm"):
+            build = partial(pretraining, objective, kind)
+            in_parts = [(torch.float64, 2)] if kind == "group norm" else []
+            yield f"{objective}, {kind}", build, [exact, rough, *in_parts]
+    for name in ATD:
+        yield name, partial(adversarial_gan, name), [exact, rough, (torch.float64, 2)]
+
+
+def train(task, processes, steps=STEPS):
+    """Every module's final values, each step's mean scalars and those of a validation."""
+    rows = []
+    for step, batch in enumerate(islice(task.batches(0), steps)):
+        rows.append(processes.mean(task.step(step, batch)))
+    owners = ("model", "average", "detector", "generator")
+    modules = {owner: getattr(task, owner, None) for owner in owners}
+    values = {
+        f"{owner}.{key}": value.clone(memory_format=torch.contiguous_format)
+        for owner, module in modules.items()
+        if module is not None
+        for key, value in module.state_dict().items()
+    }
+    for key, value in task.validate(steps, Logbook(None)).items():
+        values[f"scalar.{key}"] = torch.tensor(value, dtype=torch.float64)
+    for key in rows[0]:
+        scalars = torch.tensor([row[key] for row in rows], dtype=torch.float64)
+        values[f"scalar.{key}"] = scalars
+    return values
+
+
+def file_of(folder, case, dtype, number, rank):
+    return Path(folder) / f"{case}-{str(dtype)[6:]}-{number}-{rank}.safetensors"
+
+
+NORMS = {
+    "maps": ((BATCH, 3, 4, 4), torch.float64, lambda: nn.BatchNorm2d(3)),
+    "vectors": ((BATCH, 3), torch.float64, lambda: nn.BatchNorm1d(3, eps=0.1)),
+    "plain": ((BATCH, 3, 4), torch.float64, lambda: nn.BatchNorm1d(3, affine=False)),
+    "cumulative": ((BATCH, 3, 4, 4), torch.float64, lambda: nn.BatchNorm2d(3, momentum=None)),
+    "no statistics": (
+        (BATCH, 3),
+        torch.float64,
+        lambda: nn.BatchNorm1d(3, affine=False, track_running_stats=False),
+    ),
+    "float32": ((BATCH, 3, 4, 4), torch.float32, lambda: nn.BatchNorm2d(3)),
+    "bfloat16": ((BATCH, 3, 4, 4), torch.bfloat16, lambda: nn.BatchNorm2d(3)),
+}
+
+
+if find_spec("timm"):
+    from timm.layers import BatchNormAct2d
+
+    NORMS["timm"] = ((BATCH, 3, 4, 4), torch.float64, lambda: BatchNormAct2d(3))
+
+
+def normalise(name, processes):
+    """Two passes through a layer: outputs, gradients and running statistics."""
+    shape, dtype, build = NORMS[name]
+    torch.manual_seed(1)
+    layer = build().double() if dtype == torch.float64 else build()
+    for parameter in layer.parameters():
+        nn.init.normal_(parameter)
+    share = processes.share(BATCH, "")
+    found = {}
+    for turn in range(2):
+        # Far from zero, where a sum of squares would lose all digits in float32.
+        offset = 1.0 if dtype == torch.bfloat16 else 1000.0
+        whole = (torch.randn(shape, dtype=torch.float64) + offset).to(dtype)
+        weights = torch.randn(shape, dtype=torch.float64)
+        part = whole[share].clone().requires_grad_(True)
+        with global_batch_statistics(processes.count):
+            out = layer(part)
+        assert out.dtype == dtype
+        loss = (out.double().sin() * weights[share]).mean()
+        loss.backward()
+        # Each process differentiates the mean over its own part.
+        found |= {f"out {turn}": out.detach(), f"input {turn}": part.grad / processes.count}
+    if layer.affine:
+        processes.average_gradients(layer.parameters())
+    found |= {f"gradient {key}": value.grad for key, value in layer.named_parameters()}
+    layer.eval()
+    with global_batch_statistics(processes.count), torch.no_grad():
+        found["evaluated"] = layer(whole[share])
+    return {key: value.clone() for key, value in {**found, **layer.state_dict()}.items()}
+
+
+def main(folder):
+    processes = Processes("cpu")
+    for case, build, ways in cases():
+        for dtype, number in ways:
+            task = build(processes, dtype, number)
+            values = train(task, processes)
+            processes.require_equal(task.state(), case, STEPS)
+            save_file(values, file_of(folder, case, dtype, number, processes.rank))
+    for name in NORMS:
+        save_file(
+            normalise(name, processes), file_of(folder, name, torch.float64, 0, processes.rank)
+        )
+    task = pretraining("hat", "batch norm", processes, torch.float32, 1)
+    if processes.rank == 1:
+        task.model.head.bias.data[2] = 1e-30
+    try:
+        processes.require_equal(task.state(), "pretrain", 7)
+    except UserError as error:
+        (Path(folder) / f"divergence-{processes.rank}.txt").write_text(str(error))
+    processes.wait()
+    # Some versions of gloo abort while a process takes itself down; what matters is saved.
+    distributed.barrier()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    main(sys.argv[1])

@@ -1,0 +1,182 @@
+"""Training does not depend on the number of processes, nor on the parts of a batch."""
+
+from __future__ import annotations
+
+import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+import atd
+from atd.errors import UserError
+from atd.training.global_norm import global_batch_statistics, normalises_over_batch
+from atd.training.processes import Processes, parts
+
+SCRIPT = Path(__file__).with_name("equality_cases.py")
+HERE = runpy.run_path(str(SCRIPT), run_name="equality_cases")
+CASES = {name: (build, ways) for name, build, ways in HERE["cases"]()}
+
+EXACT = {"rtol": 0, "atol": 1e-9}
+ROUGH = {"rtol": 0, "atol": 1e-3}
+"""For float32: rounding turns the sign of a few vanishing gradients, in attacks and in Adam."""
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory) -> Path:
+    """What two processes saved; started once for all tests, judged by its files."""
+    folder = tmp_path_factory.mktemp("pair")
+    launch = ["torch.distributed.run", "--nproc-per-node=2", "--standalone", str(SCRIPT)]
+    paths = os.pathsep.join([str(Path(atd.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, "-m", *launch, str(folder)],
+        env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert (folder / "divergence-1.txt").exists(), done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def alone(processes):
+    """What one process ends with that works on whole batches."""
+    found = {}
+
+    def trained(case, dtype):
+        if (case, dtype) not in found:
+            task = CASES[case][0](processes, dtype, 1)
+            start = {key: value.clone() for key, value in task.weights().items()}
+            found[case, dtype] = HERE["train"](task, processes)
+            moved = [not torch.equal(value, start[key]) for key, value in task.weights().items()]
+            assert any(moved)
+        return found[case, dtype]
+
+    return trained
+
+
+def compare(found, expected, **tolerance):
+    assert found.keys() == expected.keys()
+    for key, value in expected.items():
+        torch.testing.assert_close(found[key], value, **tolerance, msg=lambda m, k=key: f"{k}: {m}")
+
+
+@pytest.mark.dist
+@pytest.mark.parametrize("case", CASES)
+def test_two_processes_train_what_one_trains(pair, alone, case):
+    for dtype, number in CASES[case][1]:
+        expected = alone(case, dtype)
+        first, second = (
+            load_file(HERE["file_of"](pair, case, dtype, number, rank)) for rank in (0, 1)
+        )
+        compare(second, first, rtol=0, atol=0)
+        if dtype == torch.float64:
+            compare(first, expected, **EXACT)
+            continue
+        names = [key for key in expected if not key.startswith("scalar.") and "running" not in key]
+        compare({key: first[key] for key in names}, {key: expected[key] for key in names}, **ROUGH)
+
+
+@pytest.mark.parametrize("case", [case for case, (_, ways) in CASES.items() if len(ways) == 3])
+@pytest.mark.parametrize("number", [2, 4])
+def test_parts_of_a_batch_train_what_the_whole_batch_trains(processes, alone, case, number):
+    found = HERE["train"](CASES[case][0](processes, torch.float64, number), processes)
+    compare(found, alone(case, torch.float64), **EXACT)
+
+
+@pytest.mark.parametrize("case", ["hat, group norm", "imitate", "fine-tuned", "pixels"])
+def test_no_pass_gets_more_images_than_the_device_takes(processes, case):
+    task = CASES[case][0](processes, torch.float32, 4)
+    sizes = []
+    if hasattr(task, "model"):
+        sides = 1
+        task.model.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+    else:
+        sides, features = 2, task.detector.features
+        task.detector.features = lambda x: (sizes.append(len(x)), features(x))[1]
+    task.step(0, next(task.batches(0)))
+    assert set(sizes) == {sides * HERE["BATCH"] // 4}
+
+
+@pytest.mark.dist
+@pytest.mark.parametrize("name", HERE["NORMS"])
+def test_batch_normalisation_over_processes_is_that_of_the_whole_batch(pair, processes, name):
+    expected = HERE["normalise"](name, processes)
+    halves = [load_file(HERE["file_of"](pair, name, torch.float64, 0, rank)) for rank in (0, 1)]
+    whole = {
+        key: torch.cat([half[key] for half in halves])
+        if key.startswith(("out", "input", "evaluated"))
+        else halves[0][key]
+        for key in halves[0]
+    }
+    tolerance = {"rtol": 1e-11, "atol": 1e-12}
+    if name == "float32":
+        tolerance = {"rtol": 1e-4, "atol": 1e-4}
+    elif name == "bfloat16":
+        tolerance = {"rtol": 0.02, "atol": 0.02}
+    compare(whole, expected, **tolerance)
+    for key in expected:
+        if key.startswith(("running", "gradient", "num")):
+            assert torch.equal(halves[0][key], halves[1][key])
+
+
+@pytest.mark.dist
+def test_processes_that_differ_are_found_and_named(pair):
+    messages = [(pair / f"divergence-{rank}.txt").read_text() for rank in (0, 1)]
+    assert messages[0] == messages[1]
+    assert "pretrain: at step 7 process 1 differs from process 0 in 1 of" in messages[0]
+    assert "(model.head.bias for one)" in messages[0]
+    assert "\n" not in messages[0]
+
+
+def test_one_process_agrees_with_itself_and_normalises_as_always(processes):
+    processes.require_equal({"weights": torch.zeros(2)}, "atd", 1)
+    values, layer = torch.randn(8, 3), nn.BatchNorm1d(3)
+    with global_batch_statistics(1):
+        assert torch.equal(layer(values), nn.BatchNorm1d(3)(values))
+
+
+def test_timm_networks_count_as_normalising_over_the_batch():
+    timm = pytest.importorskip("timm")
+    assert normalises_over_batch(timm.create_model("resnet10t"))
+    assert not normalises_over_batch(timm.create_model("convnext_atto"))
+
+
+def test_turns_cover_everything_once_and_may_be_none():
+    processes = SimpleNamespace(count=3)
+    for count in (0, 1, 2, 3, 10):
+        found = []
+        for processes.rank in range(3):
+            turns = Processes.turns(processes, count, size=2)
+            assert all(1 <= len(part) <= 2 for part in turns)
+            found += [position for part in turns for position in part.tolist()]
+        assert sorted(found) == list(range(count))
+
+
+@pytest.mark.parametrize(
+    ("share", "limit", "count"),
+    [(8, 0, 1), (8, 8, 1), (8, 9, 1), (8, 4, 2), (8, 5, 2), (8, 1, 8), (9, 3, 3)],
+)
+def test_a_share_is_worked_off_in_as_few_equal_parts_as_fit(share, limit, count):
+    assert parts(slice(16, 16 + share), limit, "atd.batch_size") == count
+
+
+def test_a_share_that_does_not_divide_is_the_users_to_change():
+    with pytest.raises(UserError, match=r"100 images .* atd.batch_size .*use run.device_batch=25"):
+        parts(slice(0, 100), 48, "atd.batch_size")
+    assert parts(slice(0, 100), 25, "atd.batch_size") == 4
+
+
+def test_batch_normalisation_is_not_trained_in_parts(processes):
+    with pytest.raises(UserError) as caught:
+        HERE["pretraining"]("hat", "batch norm", processes, torch.float32, 2)
+    message = str(caught.value)
+    for word in ("run.device_batch", "pretrain.batch_size=4", "start 2 processes", "timm:"):
+        assert word in message
