@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import numpy as np
 from torch import nn
 
 from atd.evaluation import checks as judge
@@ -67,8 +66,7 @@ class Probes:
                 scored = self.settings.score(self.detector, images, direction, attack, self.tick)
                 return scored.attacked
 
-            outside = np.concatenate([attacked(images, -1) for images in self.sides.outside])
-            self._known[key] = attacked(self.sides.inside, 1), outside
+            self._known[key] = attacked(self.sides.inside, 1), attacked(self.sides.outside, -1)
         return self._known[key]
 
     def auroc(self, member: Member | None, factor: float = 1.0) -> float:

@@ -10,55 +10,49 @@ from torch import Tensor
 
 from atd.evaluation.scoring import Images
 
-__all__ = ["Sides", "few"]
+__all__ = ["Sides"]
 
 
 @dataclass(frozen=True)
-class _Subset:
-    """Some images of a set, in its order."""
+class _Few:
+    """A few images in memory."""
 
     name: str
-    images: Images
-    positions: Tensor
+    pixels: Tensor
 
     def __len__(self) -> int:
-        return len(self.positions)
+        return len(self.pixels)
 
     def fetch(self, indices: Tensor | Sequence[int]) -> Tensor:
         """Images (B, C, H, W) as uint8 on the CPU."""
-        return self.images.fetch(self.positions[torch.as_tensor(indices)])
-
-
-def few(images: Images, count: int) -> Images:
-    """At most `count` evenly spaced images, so that sets sorted by class are represented."""
-    positions = torch.linspace(0, len(images) - 1, min(count, len(images))).round().long()
-    return _Subset(f"check {images.name}", images, positions)
+        return self.pixels[torch.as_tensor(indices)]
 
 
 @dataclass(frozen=True)
 class Sides:
-    """Images of both sides.
+    """Images of both sides, each in one batch, since small batches cost nearly as much.
 
     Attributes:
         inside: ID images.
-        outside: OOD images, each set's share of them.
+        outside: OOD images, as many from every set.
     """
 
     inside: Images
-    outside: tuple[Images, ...]
+    outside: Images
 
     @classmethod
     def of(cls, inside: Images, outside: Sequence[Images], count: int) -> Sides:
         """About `count` images of each side; every OOD set gives as many."""
         each = -(-count // len(outside))
-        return cls(few(inside, count), tuple(few(images, each) for images in outside))
+        pooled = torch.cat([_spaced(images, each) for images in outside])
+        return cls(_Few("check ID", _spaced(inside, count)), _Few("check OOD", pooled))
 
     def pixels(self, count: int) -> tuple[Tensor, Tensor]:
-        """About `count` images of each side as uint8 (N, C, H, W): ID, OOD."""
-        each = -(-count // len(self.outside))
-        outside = [_first(images, each) for images in self.outside]
-        return _first(self.inside, count), torch.cat(outside)
+        """At most `count` images of each side as uint8 (N, C, H, W): ID, OOD."""
+        return _spaced(self.inside, count), _spaced(self.outside, count)
 
 
-def _first(images: Images, count: int) -> Tensor:
-    return images.fetch(torch.linspace(0, len(images) - 1, min(count, len(images))).round().long())
+def _spaced(images: Images, count: int) -> Tensor:
+    """At most `count` evenly spaced images, so that sets sorted by class are represented."""
+    positions = torch.linspace(0, len(images) - 1, min(count, len(images))).round().long()
+    return images.fetch(positions)
