@@ -23,7 +23,7 @@ __all__ = ["Ended", "Job", "children"]
 
 Plant = Callable[[int], None]
 
-LIMIT = 240.0
+LIMIT = 600.0
 """Seconds after which a job counts as hanging."""
 
 
