@@ -21,8 +21,8 @@ from atd.evaluation.metrics import Array, auroc_interval, mean_metrics, metrics,
 from atd.evaluation.probes import PROBE_PASSES, Probes
 from atd.evaluation.progress import progress_bar
 from atd.evaluation.provenance import provenance
-from atd.evaluation.rounds import Rounds, Tick, attack_rounds
-from atd.evaluation.scoring import Images, ScoredSet
+from atd.evaluation.rounds import ImageSets, Rounds, Tick, attack_rounds
+from atd.evaluation.scoring import ScoredSet
 from atd.evaluation.settings import Settings
 from atd.evaluation.subset import Sides
 
@@ -34,20 +34,8 @@ CONDITIONS = ("clean", "in", "out", "both")
 Role = Literal["far", "near"]
 
 
-class Splits(Protocol):
+class Splits(ImageSets, Protocol):
     """The image sets that are judged (`atd.data.splits.DataSplits` has them)."""
-
-    @property
-    def id_val(self) -> Images:
-        """Held-out ID images; they set the threshold."""
-
-    @property
-    def id_test(self) -> Images:
-        """ID test images."""
-
-    @property
-    def ood_test(self) -> Mapping[str, Images]:
-        """OOD test sets by name."""
 
     @property
     def roles(self) -> Mapping[str, Role]:

@@ -21,14 +21,14 @@ from atd.evaluation.metrics import Array, threshold_at
 from atd.evaluation.scoring import Images, ScoredSet
 from atd.evaluation.settings import Settings
 
-__all__ = ["Rounds", "Tick", "attack_rounds", "targets"]
+__all__ = ["ImageSets", "Rounds", "Tick", "attack_rounds", "targets"]
 
 Tick = Callable[[int], None]
 
 _TARGETS = 32
 
 
-class Sets(Protocol):
+class ImageSets(Protocol):
     """The image sets that are scored."""
 
     @property
@@ -61,7 +61,7 @@ class Rounds:
 
 def attack_rounds(
     detector: nn.Module,
-    sets: Sets,
+    sets: ImageSets,
     settings: Settings,
     sources: Sequence[nn.Module],
     tick: Tick,
