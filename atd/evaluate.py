@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from atd.config import load, restore
+from atd.config import Config, load, restore
 from atd.errors import UserError, run_command
+
+if TYPE_CHECKING:  # the commands answer a typo before torch is loaded
+    from atd.models.detector import Detector
+    from atd.training.processes import Processes
 
 __all__ = ["main"]
 
@@ -55,11 +60,8 @@ def _main() -> None:
 def _evaluate(
     folders: list[Path], config_file: str | None, overrides: list[str], output: Path
 ) -> None:
-    from atd.data.splits import load_splits
-    from atd.evaluation.settings import settings_from
-    from atd.judging import claim_report, compare, judge, load_detectors, require_fit
-    from atd.reporting.comparison import comparison_table, write_comparison
-    from atd.reporting.report import summary_table, write_report
+    from atd.judging import claim_report, load_detectors, require_fit
+    from atd.training.contact import in_contact
     from atd.training.processes import Processes
 
     detectors, paths = load_detectors(folders)
@@ -71,7 +73,27 @@ def _evaluate(
     for name, detector in detectors.items():
         require_fit(detector, config, paths[name])
         claim_report(reports[name], detector, name, paths[name])
-    processes = Processes(config.run.device)
+    processes = Processes(config.run.device, config.run.timeout_minutes)
+    with in_contact(processes, lambda: "the evaluation"):
+        _judge(detectors, paths, config, processes, reports, output)
+        processes.close()
+
+
+def _judge(
+    detectors: dict[str, Detector],
+    paths: dict[str, Path],
+    config: Config,
+    processes: Processes,
+    reports: dict[str, Path],
+    output: Path,
+) -> None:
+    """Evaluates the detectors, writes their reports and says what came out."""
+    from atd.data.splits import load_splits
+    from atd.evaluation.settings import settings_from
+    from atd.judging import compare, judge
+    from atd.reporting.comparison import comparison_table, write_comparison
+    from atd.reporting.report import summary_table, write_report
+
     for detector in detectors.values():
         detector.to(processes.device)
     settings = settings_from(
@@ -81,20 +103,22 @@ def _evaluate(
         cache=output / "scores",
         progress=processes.is_main,
     )
-    splits = load_splits(config)
+    with processes.accelerator.main_process_first():  # it downloads what is missing
+        splits = load_splits(config)
+    several = len(detectors) > 1
     if several:
         found = compare(detectors, paths, splits, settings, config)
     else:
+        ((name, detector),) = detectors.items()
         # Fine-tuning leaves the classifier head behind, so its baselines would be unfair.
-        backbone = None if config.atd.finetune else first.backbone
-        found = [judge(first, backbone, splits, settings, config, folders[0])]
+        backbone = None if config.atd.finetune else detector.backbone
+        found = [judge(detector, backbone, splits, settings, config, paths[name])]
     if processes.is_main:
         for evaluation, report in zip(found, reports.values(), strict=True):
             print(f"report: {write_report(evaluation, report)}")
         if several:
             print(f"comparison: {write_comparison(found, output)}")
         print(comparison_table(found) if several else summary_table(found[0].results))
-    processes.close()
 
 
 if __name__ == "__main__":

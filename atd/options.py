@@ -43,8 +43,11 @@ class RunConfig:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     deterministic: bool = True
     """Ask torch for deterministic algorithms (CPU runs are bit-identical with it)."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """Arithmetic of the backbone while *training*; evaluation is always float32."""
+    precision: Literal["auto", "float32", "bfloat16"] = "float32"
+    """Arithmetic of the backbone while *training*; evaluation is always float32. `auto` takes
+    bfloat16 where the device multiplies it in hardware."""
+    compile: bool = False
+    """Compile the passes through the frozen backbone (torch.compile; CUDA graphs on a GPU)."""
     device_batch: int = 0
     """Most images of a batch that a process handles at once in training (0 = all of its share).
     It divides the work, not the result: a step's gradient is summed over the parts."""
@@ -52,6 +55,11 @@ class RunConfig:
     """Training states to keep of each stage; a damaged one gives way to the one before it."""
     save_minutes: float = 10.0
     """Save within an epoch whenever this many minutes have passed; 0 saves after every step."""
+    timeout_minutes: float = 30.0
+    """Processes that wait so long for a silent one end, and name it. It must be longer than one
+    works alone: the first one reads all images at the start while the others wait."""
+    rank_logs: bool = False
+    """Every process writes `logs/rank-N.log` in the run folder."""
 
     def __post_init__(self) -> None:
         _require(bool(re.fullmatch(r"[\w.-]+", self.name)), "run.name", self.name, "a folder name")
@@ -59,6 +67,8 @@ class RunConfig:
         _require(0 <= self.seed < 2**31, "run.seed", self.seed, "from 0 to 2147483647")
         _require(self.keep >= 1, "run.keep", self.keep, "1 or more")
         _require(self.save_minutes >= 0, "run.save_minutes", self.save_minutes, "0 or more")
+        minutes, rule = self.timeout_minutes, "above 0 and at most 10080 (a week)"
+        _require(0 < minutes <= 10080, "run.timeout_minutes", minutes, rule)
 
     @property
     def folder(self) -> Path:
@@ -155,7 +165,12 @@ class PretrainConfig:
     batch_size: int = 128
     """Images per step over all processes."""
     epsilon: float = 8 / 255
+    attack: Literal["pgd", "fgsm-rs", "n-fgsm"] = "pgd"
+    """`pgd` takes `steps` steps; the others a single one from a random start, which is faster and
+    may overfit to itself (a warning tells)."""
     steps: int = 10
+    step_schedule: Literal["constant", "rising"] = "constant"
+    """`rising`: from 1 to `steps` over the training, in equal shares."""
     step_size: float = 0.0
     """Per step, on the [0, 1] scale; 0 means epsilon / 4 for 10 steps (2/255 at 8/255)."""
     beta: float = 2.5
@@ -196,8 +211,12 @@ class AtdConfig:
     """Weight of the real outliers; the generated features weigh 1 - alpha (the paper: 0.5)."""
     epsilon: float = 8 / 255
     steps: int = 10
+    step_schedule: Literal["constant", "rising"] = "constant"
+    """`rising`: from 1 to `steps` over the training, in equal shares."""
     step_size: float = 0.0
     """Per step, on the [0, 1] scale; 0 means 2.5 * epsilon / steps."""
+    attack_start: Literal["random", "carried"] = "random"
+    """Where the attack of an image starts: at a random point, or where its last one ended."""
     adversarial: bool = True
     """Attack ID and outlier images in every step; false trains on clean images."""
     attack_generated: bool = False

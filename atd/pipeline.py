@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from atd.building import detector_config, new_backbone, new_generator, standardise
 from atd.config import Config
+from atd.data.fingerprint import fingerprint_images
 from atd.data.images import ImageSet
 from atd.data.splits import DataSplits, load_splits
 from atd.errors import UserError
@@ -18,15 +19,18 @@ from atd.evaluation.settings import settings_from
 from atd.judging import judge
 from atd.models.backbones import Backbone
 from atd.models.detector import Detector
+from atd.models.precision import computes_in_bfloat16
 from atd.models.robustbench import load_weights
 from atd.reporting.card import model_card
 from atd.reporting.report import write_report
 from atd.run_folder import RunFolder
 from atd.training.adversarial_gan import AdversarialGan
+from atd.training.carried import require_room
 from atd.training.contact import in_contact
 from atd.training.logbook import Logbook
 from atd.training.loop import Task, fit
 from atd.training.processes import Processes, parts
+from atd.training.rank_log import RankLog
 from atd.training.robust_pretraining import RobustPretraining
 from atd.training.stream import Stream
 
@@ -47,8 +51,12 @@ class Run:
     ) -> None:
         self.config, self.processes, self.splits = config, processes, splits
         self.folder = RunFolder(config.run.folder)
+        rank_log = self.folder.rank_log(processes.rank)
+        self.log = RankLog(rank_log if config.run.rank_logs else None)
         self.seed = config.run.seed
-        self.bfloat16 = config.run.precision == "bfloat16"
+        precision = config.run.precision
+        native = precision == "auto" and computes_in_bfloat16(processes.device)
+        self.bfloat16 = native or precision == "bfloat16"
         torch.manual_seed(self.seed)
         torch.use_deterministic_algorithms(config.run.deterministic, warn_only=True)
 
@@ -63,12 +71,15 @@ class Run:
             Interrupted: A signal asked to stop; the state was saved.
             LostContact: Another process died or hangs.
         """
-        with in_contact(self.processes, lambda: "the preparation of training"):
-            detector, backbone, splits = self.train()
-        with in_contact(self.processes, lambda: "the evaluation"):
-            self._save(detector)
-            results = self._evaluate(detector, backbone, splits)
-            self.processes.wait()
+        with self.log:
+            with in_contact(self.processes, lambda: "the preparation of training"):
+                detector, backbone, splits = self.train()
+            with in_contact(self.processes, lambda: "the evaluation"):
+                self.log.write("evaluation")
+                self._save(detector)
+                results = self._evaluate(detector, backbone, splits)
+                self.processes.wait()
+            self.log.write("finished")
         return results
 
     def train(self) -> tuple[Detector, Backbone | None, DataSplits]:
@@ -82,15 +93,15 @@ class Run:
             UserError: As `execute`.
             Interrupted: As `execute`.
         """
-        if self.processes.is_main:
-            self.folder.claim(self.config)
-        self.processes.wait()
+        self.processes.on_main(lambda: self.folder.claim(self.config))
+        self.log.start(self.processes)
         if self.splits is None:
             with self.processes.accelerator.main_process_first():
                 self.splits = load_splits(self.config)
         splits = self.splits
+        self.processes.on_main(lambda: self.folder.claim_images(fingerprint_images(splits)))
         self._say(describe(splits))
-        logbook = Logbook(self.folder.path if self.processes.is_main else None)
+        logbook = Logbook(self.folder.path if self.processes.is_main else None, self.log)
         try:
             backbone = self._backbone(splits, logbook)
             detector = self._train_detector(backbone, splits, logbook)
@@ -99,6 +110,7 @@ class Run:
         return detector, backbone, splits
 
     def _say(self, text: str) -> None:
+        self.log.write(text)
         if self.processes.is_main:
             tqdm.write(text)
 
@@ -172,6 +184,23 @@ class Run:
     def _train_detector(
         self, backbone: Backbone | None, splits: DataSplits, logbook: Logbook
     ) -> Detector:
+        task = self.adversarial_gan(backbone, splits)
+        self._fit(task, logbook)
+        return task.detector.requires_grad_(False).eval()
+
+    def adversarial_gan(self, backbone: Backbone | None, splits: DataSplits) -> AdversarialGan:
+        """The last training stage, before its first step.
+
+        Args:
+            backbone: The pre-trained backbone; None for a discriminator of pixels.
+            splits: The image sets.
+
+        Returns:
+            The task, with a detector of its own.
+
+        Raises:
+            UserError: The batch does not divide, or perturbations do not fit into memory.
+        """
         config = self.config
         torch.manual_seed(self.seed + 1)
         detector = Detector(detector_config(config, splits))
@@ -188,10 +217,13 @@ class Run:
             )
         )
         streams = _equal_batches(streams)
+        if config.atd.adversarial and config.atd.attack_start == "carried":
+            shape = (config.data.channels, *2 * (config.data.image_size,))
+            require_room(streams, shape, config.loader.memory_mb)
         generator = new_generator(config, features)
         if generator is not None:
             generator.to(self.processes.device)
-        task = AdversarialGan(
+        return AdversarialGan(
             detector,
             generator,
             streams,
@@ -200,9 +232,8 @@ class Run:
             processes=self.processes,
             seed=self.seed,
             bfloat16=self.bfloat16,
+            compiled=config.run.compile,
         )
-        self._fit(task, logbook)
-        return detector.requires_grad_(False).eval()
 
     def _save(self, detector: Detector, card: str = "") -> None:
         if self.processes.is_main:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,9 @@ _EXECUTION = (
     "run.device_batch",
     "run.dir",
     "run.keep",
+    "run.rank_logs",
     "run.save_minutes",
+    "run.timeout_minutes",
     "loader.",
 )
 _FREE = (*_EXECUTION, "evaluate.")
@@ -55,6 +59,10 @@ class RunFolder:
     def report(self) -> Path:
         """The report."""
         return self.path / "report"
+
+    def rank_log(self, rank: int) -> Path:
+        """The log of one process, if it keeps one."""
+        return self.path / "logs" / f"rank-{rank}.log"
 
     def claim(self, config: Config) -> None:
         """Makes the folder this config's, or checks that it already is.
@@ -92,6 +100,40 @@ class RunFolder:
             raise UserError(
                 f"{self.path}: the run folder cannot be written ({error.strerror})"
             ) from None
+
+    def claim_images(self, fingerprint: Mapping[str, Any]) -> None:
+        """Notes what images the run has, or checks that they are those it began with.
+
+        Args:
+            fingerprint: `atd.data.fingerprint.fingerprint_images` of the sets.
+
+        Raises:
+            UserError: A set has other images than at the first start, or the note is damaged.
+        """
+        # Imported here so that a finished run says so at once.
+        from atd.data.fingerprint import changed_images
+        from atd.evaluation.files import replacing
+
+        if not self._images.exists():
+            with replacing(self._images) as temporary:
+                temporary.write_text(json.dumps(fingerprint, indent=1), encoding="utf-8")
+            return
+        try:
+            before = json.loads(self._images.read_text(encoding="utf-8"))
+            change = changed_images(before, fingerprint)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise UserError(
+                f"{self._images}: damaged; delete it if the images are those the run began with"
+            ) from None
+        if change:
+            raise UserError(
+                f"{self.path}: the images are not those that this run began with: {change}; "
+                "restore them, or choose another run.name to train on these"
+            )
+
+    @property
+    def _images(self) -> Path:
+        return self.state / "data.json"
 
     @property
     def _lock(self) -> Path:

@@ -90,7 +90,7 @@ def _train(config: Config) -> None:
     from atd.reporting.report import summary_table
     from atd.training.processes import Processes
 
-    processes = Processes(config.run.device)
+    processes = Processes(config.run.device, config.run.timeout_minutes)
     results = Run(config, processes).execute()
     if processes.is_main:
         print(summary_table(results))

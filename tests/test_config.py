@@ -56,6 +56,7 @@ def test_overrides_win_and_fractions_are_read() -> None:
         ("data.channels=2", ["data.channels=2", "1 or 3"]),
         ("backbone.architecture=vgg", ["backbone.architecture=vgg", "preact_resnet18"]),
         ("run.name=a/b", ["run.name=a/b"]),
+        ("run.timeout_minutes=0", ["run.timeout_minutes=0", "above 0"]),
         ("atd", ["key=value"]),
     ],
 )
@@ -120,11 +121,11 @@ def test_keys_change_only_on_purpose() -> None:
         if dataclasses.is_dataclass(factory)
     }
     assert {group: len(options) for group, options in names.items()} == {
-        "run": 9,
+        "run": 12,
         "data": 18,
         "backbone": 7,
-        "pretrain": 16,
-        "atd": 19,
+        "pretrain": 18,
+        "atd": 21,
         "evaluate": 8,
         "loader": 2,
     }

@@ -11,7 +11,8 @@ import time
 import pytest
 from safetensors.torch import load_file, save_file
 
-from atd import evaluate
+from atd import evaluate, judging
+from atd.training import processes
 
 
 @pytest.fixture
@@ -127,6 +128,32 @@ def test_report_of_another_detector_is_left_alone(fail, run, tiny_run, other_run
     assert "--output" in line
     assert (tmp_path / "results.json").read_bytes() == before
     run(tiny_run.folder / "detector", "--output", tmp_path, "evaluate.limit=6")
+
+
+def test_a_process_that_is_gone_ends_the_evaluation_with_one_line(
+    run, tiny_run, tmp_path, monkeypatch, capsys
+):
+    class Pair(processes.Processes):
+        """The first of two processes, the other of which is gone."""
+
+        def __init__(self, *options):
+            super().__init__("cpu")
+            self.count = 2
+
+    def lost(*_):
+        raise RuntimeError("[gloo/transport/tcp/pair.cc:547] Connection closed by peer")
+
+    def leave(code):
+        raise SystemExit(code)
+
+    monkeypatch.setattr(processes, "Processes", Pair)
+    monkeypatch.setattr(judging, "judge", lost)
+    monkeypatch.setattr("os._exit", leave)
+    with pytest.raises(SystemExit) as ended:
+        run(tiny_run.folder / "detector", "--output", tmp_path)
+    assert ended.value.code == 1
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith("error: rank 0: lost contact with another process in the evaluation;")
 
 
 def test_no_detector_is_the_users_mistake(fail):

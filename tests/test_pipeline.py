@@ -108,6 +108,8 @@ def test_stats_tell_every_stage_once(tiny_run):
     entries = [json.loads(line) for line in lines]
     assert all({"stage", "step", "epoch", "images", "seconds"} <= entry.keys() for entry in entries)
     assert list(dict.fromkeys(entry["stage"] for entry in entries)) == ["helper", "pretrain", "atd"]
+    pace = {"images_per_second", "seconds_data", "seconds_communication"}
+    assert all((pace <= entry.keys()) == ("loss" in entry) for entry in entries)
     logged = [(entry["stage"], entry["step"], "loss" in entry) for entry in entries]
     assert len(logged) == len(set(logged))
     last = [entry for entry in entries if "val_auroc_attacked" in entry][-1]
@@ -140,14 +142,45 @@ def test_other_training_options_are_refused_and_touch_nothing(start, copied):
     assert {file: file.read_bytes() for file in copied.rglob("*") if file.is_file()} == before
 
 
-def test_images_without_labels_are_enough(start, tmp_path, capsys):
+@pytest.fixture
+def flat(tmp_path):
+    """A folder of 40 images without classes."""
     folder = tmp_path / "flat"
     folder.mkdir()
     generator = np.random.default_rng(0)
     for index in range(40):
         pixels = generator.integers(0, 256, (9, 12, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / f"{index}.png")
-    run = start(f"data.id=folder:{folder}", "pretrain.objective=trades", "atd.epochs=1")
+    return folder
+
+
+def test_images_that_changed_between_two_starts_are_noticed(start, flat, tmp_path, monkeypatch):
+    no_training(monkeypatch)
+    with pytest.raises(AssertionError):
+        start(f"data.id=folder:{flat}").train()
+    with pytest.raises(AssertionError):  # the same images: it goes on
+        start(f"data.id=folder:{flat}").train()
+    (flat / "7.png").unlink()
+    with pytest.raises(UserError, match=r"began with: ID .* had \d+ images and has \d+ now"):
+        start(f"data.id=folder:{flat}").train()
+    with pytest.raises(AssertionError):
+        start(f"data.id=folder:{flat}", folder=tmp_path / "new").train()
+
+
+def test_every_process_keeps_a_log_on_request(start, tmp_path):
+    run = start("run.rank_logs=true", "pretrain.lr=1e30", "pretrain.helper_epochs=2")
+    with pytest.raises(UserError, match="not finite"):
+        run.execute()
+    text = (tmp_path / "run" / "logs" / "rank-0.log").read_text()
+    for words in ("start: rank 0 of 1", "in-distribution: digits", "helper at step 0 of 4"):
+        assert words in text
+    assert "helper step 1: loss " in text
+    assert "seconds_communication" in text
+    assert "UserError: helper: the loss was not finite" in text.splitlines()[-1]
+
+
+def test_images_without_labels_are_enough(start, flat, capsys):
+    run = start(f"data.id=folder:{flat}", "pretrain.objective=trades", "atd.epochs=1")
     detector, backbone, _ = run.train()
     assert detector.config.classes[0] == "0 degrees"
     assert backbone.classes == 4

@@ -58,6 +58,8 @@ def test_other_training_options_need_another_folder(folder, make, change):
         "run.device=auto",
         "run.keep=3",
         "run.save_minutes=1",
+        "run.rank_logs=true",
+        "run.timeout_minutes=1",
     ],
 )
 def test_where_and_on_what_it_runs_may_change(folder, make, change):
@@ -119,6 +121,32 @@ def test_a_damaged_config_is_named(folder, make):
     folder.claim(make())
     folder.config.write_text("atd: {epochs: many}")
     assert "config.yaml" in refused(folder, make())
+
+
+IMAGES = {"ID training": {"name": "x", "images": 3, "files": "a", "labels": "b", "pixels": "c"}}
+
+
+def test_other_images_need_another_folder(folder, make):
+    folder.claim(make())
+    folder.claim_images(IMAGES)
+    before = (folder.state / "data.json").read_bytes()
+    folder.claim_images(IMAGES)
+    with pytest.raises(UserError) as error:
+        folder.claim_images({"ID training": {**IMAGES["ID training"], "images": 2}})
+    text = str(error.value)
+    assert "had 3 images and has 2 now" in text
+    assert str(folder.path) in text
+    assert "another run.name" in text
+    assert "\n" not in text
+    assert (folder.state / "data.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", '{"ID training": 7}'])
+def test_a_damaged_note_of_the_images_is_named(folder, make, content):
+    folder.claim(make())
+    (folder.state / "data.json").write_text(content)
+    with pytest.raises(UserError, match=r"data\.json: damaged; delete it"):
+        folder.claim_images(IMAGES)
 
 
 def hold_elsewhere(folder):

@@ -51,7 +51,8 @@ def test_two_processes_give_the_detector_and_the_report_of_one(tiny_run, tiny_ya
 def start(tiny_yaml, tmp_path):
     def make(folder, *options, count=1):
         processes = Processes("cpu")
-        processes.count = count  # as the first of so many sees it, until it asks the others
+        processes.count = count  # as the first of so many sees it, with whom all others agree
+        processes.agree = lambda value: value
         return Run(load(tiny_yaml, [f"run.dir={tmp_path / folder}", *options]), processes)
 
     return make

@@ -8,7 +8,7 @@ from atd.attacks.features import feature_distance, nearest_targets
 from atd.attacks.frozen import frozen
 from atd.attacks.guard import finite_gradient
 from atd.attacks.noise import random_noise
-from atd.attacks.objective import Attacked, Objective
+from atd.attacks.objective import Attacked, Objective, PerSample
 from atd.attacks.pgd import default_step_size, fgsm, pgd
 from atd.attacks.square import square
 from atd.attacks.transfer import transfer
@@ -18,6 +18,7 @@ __all__ = [
     "Ball",
     "Norm",
     "Objective",
+    "PerSample",
     "apgd",
     "default_step_size",
     "expectation",

@@ -13,11 +13,14 @@ Example:
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Tensor
 
 from atd.attacks.ball import Ball, Norm
 from atd.attacks.objective import Attacked, Objective, per_sample, value_and_gradient
+from atd.attacks.unfinished import Unfinished, only
 
 __all__ = ["StepSizes", "apgd", "checkpoints"]
 
@@ -34,6 +37,7 @@ def apgd(
     noise: Tensor | None = None,
     norm: Norm = "linf",
     bounds: tuple[float, float] | None = (0.0, 1.0),
+    enough: float | Tensor | None = None,
 ) -> Attacked:
     """Maximises an objective per sample in a ball, with momentum and falling step sizes.
 
@@ -50,6 +54,7 @@ def apgd(
             None starts at the images themselves.
         norm: Norm of the ball and of the step.
         bounds: Valid range of the inputs; None where there is none (features).
+        enough: Value past which a sample is finished, as for `atd.attacks.pgd`.
 
     Returns:
         Each sample's best iterate, the start included, float32, and its value.
@@ -59,6 +64,7 @@ def apgd(
     values, gradient = value_and_gradient(objective, current)
     best, best_gradient = Attacked(current, values), gradient
     sizes = StepSizes(steps, values, 2 * epsilon)
+    unfinished = Unfinished(enough)
     for step in range(1, steps + 1):
         size = per_sample(sizes.sizes, current)
         target = ball.project(current + size * ball.ascent(gradient))
@@ -66,13 +72,19 @@ def apgd(
             target = current + _KEPT * (target - current) + (1 - _KEPT) * (current - previous)
         previous, current = current, ball.project(target)
         values, gradient = value_and_gradient(objective, current)
-        wins = per_sample(best.beaten(values), current)
+        wins = per_sample(best.beaten(values, unfinished.enough), current)
         best_gradient = torch.where(wins, gradient, best_gradient)
-        best = best.better(Attacked(current, values))
+        best = best.better(Attacked(current, values), unfinished.enough)
         halved = per_sample(sizes.update(step, values, best.values), current)
         current = torch.where(halved, best.images, current)
         gradient = torch.where(halved, best_gradient, gradient)
-    return best
+        if (rows := unfinished.left(step, best)) is not None:
+            objective, ball, sizes, previous, current, gradient, best, best_gradient = only(
+                rows, objective, ball, sizes, previous, current, gradient, best, best_gradient
+            )
+            if not len(rows):
+                break
+    return unfinished.outcome(best)
 
 
 class StepSizes:
@@ -100,6 +112,15 @@ class StepSizes:
         self._increases = torch.zeros_like(values, dtype=torch.int64)
         self._best = values
         self._halved = torch.zeros_like(values, dtype=torch.bool)
+
+    def only(self, rows: Tensor) -> StepSizes:
+        """The step sizes and records of some of the samples, given by their rows."""
+        some = copy.copy(self)
+        some.sizes, some._values, some._increases, some._best, some._halved = (
+            part[rows]
+            for part in (self.sizes, self._values, self._increases, self._best, self._halved)
+        )
+        return some
 
     def update(self, step: int, values: Tensor, best: Tensor) -> Tensor:
         """Records a step, and at a checkpoint halves step sizes.

@@ -40,6 +40,10 @@ class Ball:
             lower, upper = lower.clamp_min(self.bounds[0]), upper.clamp_max(self.bounds[1])
         return lower, upper
 
+    def only(self, rows: Tensor) -> Ball:
+        """The balls around some of the images, given by their rows."""
+        return Ball(self.images[rows], self.epsilon, self.norm, self.bounds)
+
     def project(self, moved: Tensor) -> Tensor:
         """Inputs (N, ...) brought into the ball and within bounds.
 

@@ -8,10 +8,36 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["Attacked", "Objective", "per_sample", "value_and_gradient"]
+__all__ = ["Attacked", "Objective", "PerSample", "per_sample", "value_and_gradient"]
 
 Objective = Callable[[Tensor], Tensor]
 """Maps inputs (N, ...) to values (N,), each sample's a function of that sample alone."""
+
+
+@dataclass(frozen=True)
+class PerSample:
+    """An objective that knows something of each sample, and so must be told which are left.
+
+    Attributes:
+        function: Maps inputs (N, ...) and each of `known` to values (N,).
+        known: Tensors (N, ...) with one row for each sample.
+    """
+
+    function: Callable[..., Tensor]
+    known: tuple[Tensor, ...]
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Values (N,) of inputs (N, ...)."""
+        values: Tensor = self.function(images, *self.known)
+        return values
+
+    def only(self, rows: Tensor) -> PerSample:
+        """The objective of some of the samples, given by their rows."""
+        return PerSample(self.function, tuple(item[rows] for item in self.known))
+
+    def then(self, outer: Callable[[Tensor], Tensor]) -> PerSample:
+        """The objective with a function applied to its values."""
+        return PerSample(lambda images, *known: outer(self.function(images, *known)), self.known)
 
 
 @dataclass(frozen=True)
@@ -27,16 +53,22 @@ class Attacked:
         with torch.no_grad():
             return cls(images, objective(images))
 
-    def beaten(self, values: Tensor) -> Tensor:
+    def only(self, rows: Tensor) -> Attacked:
+        """The outcome of some of the samples, given by their rows."""
+        return Attacked(self.images[rows], self.values[rows])
+
+    def beaten(self, values: Tensor, enough: float | Tensor | None = None) -> Tensor:
         """Which samples (N,) are exceeded by `values` (N,), strictly.
 
-        NaN never exceeds anything, and is exceeded by every number.
+        NaN never exceeds anything, and is exceeded by every number. A sample whose value exceeds
+        `enough` is beaten by nothing.
         """
-        return ~(values <= self.values) & ~values.isnan()
+        beaten = ~(values <= self.values) & ~values.isnan()
+        return beaten if enough is None else beaten & ~(self.values > enough)
 
-    def better(self, other: Attacked) -> Attacked:
-        """For each sample the one with the larger value, this one where they are equal."""
-        wins = self.beaten(other.values)
+    def better(self, other: Attacked, enough: float | Tensor | None = None) -> Attacked:
+        """For each sample the one with the larger value, this one where it is not `beaten`."""
+        wins = self.beaten(other.values, enough)
         images = torch.where(per_sample(wins, self.images), other.images, self.images)
         return Attacked(images, torch.where(wins, other.values, self.values))
 

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from atd.attacks.ball import Ball, Norm
 from atd.attacks.objective import Attacked, Objective, per_sample, value_and_gradient
+from atd.attacks.unfinished import Unfinished, only
 
 __all__ = ["Attacked", "default_step_size", "fgsm", "pgd"]
 
@@ -45,6 +46,7 @@ def pgd(
     bounds: tuple[float, float] | None = (0.0, 1.0),
     norm: Norm = "linf",
     momentum: float = 0.0,
+    enough: float | Tensor | None = None,
 ) -> Attacked:
     """Maximises an objective per sample in a ball (ATD paper, eq. 5).
 
@@ -67,28 +69,44 @@ def pgd(
         norm: Norm of the ball and of the step.
         momentum: Decay mu of the accumulated gradient (Dong et al., 2018, arXiv:1710.06081,
             eq. 6); 0 follows the gradient itself.
+        enough: A sample whose value exceeds this, or its own of these (N,), is finished: that
+            iterate is returned, and its place in the batch is given up (see
+            `atd.attacks.unfinished`). An objective that holds data of each sample must be a
+            `PerSample`. None finishes no sample; only for `keep="best"`.
 
     Returns:
         The attacked inputs in the ball and within bounds, float32, and their values.
+
+    Raises:
+        ValueError: `enough` together with `keep="last"`.
     """
+    if enough is not None and keep == "last":
+        raise ValueError("enough is for keep='best' only")
     ball = Ball(images.detach().float(), epsilon, norm, bounds)
     size = default_step_size(epsilon, steps) if step_size is None else step_size
     current = ball.start(noise)
     values = current.new_zeros(len(current))
     best: Attacked | None = None
     velocity: Tensor | None = None
-    for _ in range(steps):
+    unfinished = Unfinished(enough)
+    for step in range(1, steps + 1):
         values, gradient = value_and_gradient(objective, current)
         if keep == "best":
             here = Attacked(current, values)
-            best = here if best is None else best.better(here)
+            best = here if best is None else best.better(here, unfinished.enough)
         if momentum:
             gradient = velocity = _accumulated(velocity, gradient, momentum)
         current = ball.project(current + size * ball.ascent(gradient))
+        if best is not None and (rows := unfinished.left(step, best)) is not None:
+            objective, ball, current, velocity, best = only(
+                rows, objective, ball, current, velocity, best
+            )
+            if not len(rows):
+                return unfinished.outcome(best)
     if keep == "last":
         return Attacked(current, values)
     last = Attacked.of(objective, current)
-    return last if best is None else best.better(last)
+    return unfinished.outcome(last if best is None else best.better(last, unfinished.enough))
 
 
 def _accumulated(velocity: Tensor | None, gradient: Tensor, momentum: float) -> Tensor:

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from atd.attacks.ball import Ball, Norm
 from atd.attacks.objective import Attacked, Objective
+from atd.attacks.unfinished import Unfinished, only
 
 __all__ = ["share_at", "square", "window_side"]
 
@@ -37,6 +38,7 @@ def square(
     stripes: Tensor,
     norm: Norm = "linf",
     p_init: float = 0.8,
+    enough: float | Tensor | None = None,
 ) -> Attacked:
     """Maximises an objective per sample without its gradient (L-infinity).
 
@@ -54,6 +56,7 @@ def square(
         stripes: Uniform numbers (N, C, W) in [-1, 1]; their signs are those of the stripes.
         norm: Only `linf`.
         p_init: Share of the image that the first windows cover.
+        enough: Value past which a sample is finished, as for `atd.attacks.pgd`.
 
     Returns:
         Each sample's best image, float32, and its value; Q + 1 forward passes.
@@ -70,14 +73,21 @@ def square(
     best = Attacked.of(objective, striped)
     height, width = images.shape[-2:]
     queries = draws.shape[1]
+    unfinished = Unfinished(enough)
     for query in range(queries):
         draw = draws[:, query]
         side = window_side(share_at(query, queries, p_init), height, width)
         window = _windows(draw[:, 0], draw[:, 1], side, height, width)
         up = draw[:, 2:, None, None] >= 0.5
         moved = torch.where(window, torch.where(up, highest, lowest), best.images)
-        best = best.better(Attacked.of(objective, moved))
-    return best
+        best = best.better(Attacked.of(objective, moved), unfinished.enough)
+        if (rows := unfinished.left(query + 1, best)) is not None:
+            objective, draws, lowest, highest, best = only(
+                rows, objective, draws, lowest, highest, best
+            )
+            if not len(rows):
+                break
+    return unfinished.outcome(best)
 
 
 def share_at(query: int, queries: int, p_init: float) -> float:

@@ -44,21 +44,24 @@ class ScoreStore:
     def of(
         cls,
         folder: Path | None,
-        detector: nn.Module,
+        modules: str,
         images: Images,
         attack: Attack,
         direction: int,
     ) -> ScoreStore:
         """The store named by everything the scores depend on.
 
-        That is: weights and structure of the detector, the attack and its source code, and the
-        set's name, size and a sample of its pixels.
+        Args:
+            folder: Where the stores lie; None keeps nothing.
+            modules: Fingerprints of the detector and of the attack's sources.
+            images: The set; its name, its size and a sample of its pixels count.
+            attack: The attack; its source code counts too.
+            direction: Whether scores are raised or lowered.
         """
         if folder is None:
             return cls(None)
         digest = hashlib.sha256(_source_code())
-        for module in (detector, *attack.sources):
-            digest.update(fingerprint(module).encode())
+        digest.update(modules.encode())
         numbers = (attack.epsilon, attack.norm, attack.seed, attack.draws, attack.stop, direction)
         digest.update(" ".join(map(str, (*attack.members, *numbers))).encode())
         if attack.targets is not None:

@@ -16,6 +16,10 @@ from atd.errors import UserError
 __all__ = ["METRICS", "Array", "auroc", "auroc_interval", "mean_metrics", "metrics", "threshold_at"]
 
 Array = npt.NDArray[np.float64]
+Ranks = npt.NDArray[np.int64]
+
+_AT_ONCE = 1_000_000
+"""Scores that are resampled together."""
 
 METRICS = ("auroc", "fpr95_id", "fpr95_ood", "aupr_in", "aupr_out", "detection_error")
 """The single numbers in what `metrics` returns; `auroc_ci` comes on top."""
@@ -67,8 +71,8 @@ def metrics(
 def auroc(id_scores: npt.ArrayLike, ood_scores: npt.ArrayLike) -> float:
     """The AUROC alone, for places that need nothing else (see `metrics`)."""
     inside, outside = _checked(id_scores, "ID"), _checked(ood_scores, "OOD")
-    id_counts, ood_counts = _counts(inside, outside)
-    return float(_wins(id_counts, ood_counts))
+    id_ranks, ood_ranks, size = _ranks(inside, outside)
+    return float(_shares_won(id_ranks[None], ood_ranks[None], size)[0])
 
 
 def auroc_interval(
@@ -92,35 +96,37 @@ def auroc_interval(
         [low, high].
     """
     inside, outside = _checked(id_scores, "ID"), _checked(ood_scores, "OOD")
-    id_counts, ood_counts = _counts(inside, outside)
+    id_ranks, ood_ranks, size = _ranks(inside, outside)
     generator = np.random.default_rng(seed)
-    values = [
-        _wins(_resample(id_counts, generator), _resample(ood_counts, generator))
-        for _ in range(resamples)
-    ]
+    values: list[float] = []
+    while len(values) < resamples:
+        # As many at once as memory allows: numpy's calls cost more than a small set's resample.
+        some = min(resamples - len(values), max(1, _AT_ONCE // (len(inside) + len(outside))))
+        drawn = [(_draw(id_ranks, generator), _draw(ood_ranks, generator)) for _ in range(some)]
+        id_drawn, ood_drawn = (np.stack(side) for side in zip(*drawn, strict=True))
+        values += _shares_won(id_drawn, ood_drawn, size).tolist()
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return [float(low), float(high)]
 
 
-def _counts(inside: Array, outside: Array) -> tuple[Array, Array]:
-    """How often each distinct score occurs on either side; sorted once for all resamples."""
-    distinct, position = np.unique(np.concatenate([inside, outside]), return_inverse=True)
-    size = len(distinct)
-    id_counts = np.bincount(position[: len(inside)], minlength=size).astype(np.float64)
-    ood_counts = np.bincount(position[len(inside) :], minlength=size).astype(np.float64)
-    return id_counts, ood_counts
+def _ranks(inside: Array, outside: Array) -> tuple[Ranks, Ranks, int]:
+    """Ascending ranks of either side's scores among the distinct ones, and how many these are."""
+    distinct, ranks = np.unique(np.concatenate([inside, outside]), return_inverse=True)
+    return np.sort(ranks[: len(inside)]), np.sort(ranks[len(inside) :]), len(distinct)
 
 
-def _resample(counts: Array, generator: np.random.Generator) -> Array:
-    total = int(counts.sum())
-    values = np.repeat(np.arange(len(counts)), counts.astype(np.int64))
-    drawn = values[generator.integers(total, size=total)]
-    return np.bincount(drawn, minlength=len(counts)).astype(np.float64)
+def _draw(ranks: Ranks, generator: np.random.Generator) -> Ranks:
+    return ranks[generator.integers(len(ranks), size=len(ranks))]
 
 
-def _wins(id_counts: Array, ood_counts: Array) -> float:
-    below = np.cumsum(id_counts) - 0.5 * id_counts
-    return float(ood_counts @ below / (id_counts.sum() * ood_counts.sum()))
+def _shares_won(inside: Ranks, outside: Ranks, size: int) -> Array:
+    """The AUROC (R,) of each row of ranks below `size`: ID (R, N) against OOD (R, M)."""
+    rows = np.arange(len(inside))[:, None]
+    counts = np.bincount((rows * size + inside).ravel(), minlength=len(inside) * size)
+    counts = counts.reshape(len(inside), size)
+    below = np.cumsum(counts, axis=1) - 0.5 * counts
+    won: Array = below[rows, outside].sum(axis=1) / (inside.shape[1] * outside.shape[1])
+    return won
 
 
 def threshold_at(id_scores: npt.ArrayLike, acceptance: float = 0.95) -> float:

@@ -6,15 +6,16 @@ They cost about as much as 800 attack steps on 128 images, whatever the size of 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from torch import nn
 
 from atd.evaluation import checks as judge
 from atd.evaluation.metrics import Array, auroc
-from atd.evaluation.scoring import Images
+from atd.evaluation.scoring import Job
 from atd.evaluation.settings import Settings
+from atd.evaluation.stops import stops
 from atd.evaluation.subset import Sides
 from atd.evaluation.tiers import Member
 
@@ -59,14 +60,19 @@ class Probes:
         key = f"{member} {factor}"
         if key not in self._known:
             members = () if member is None else (member,)
-            epsilon = min(1.0, factor * self.settings.epsilon)
-            attack = self.settings.attack(members, epsilon=epsilon, sources=tuple(self.sources))
-
-            def attacked(images: Images, direction: Literal[1, -1]) -> Array:
-                scored = self.settings.score(self.detector, images, direction, attack, self.tick)
-                return scored.attacked
-
-            self._known[key] = attacked(self.sides.inside, 1), attacked(self.sides.outside, -1)
+            transferred = member is not None and member.kind == "transfer"
+            attack = self.settings.attack(
+                members,
+                epsilon=min(1.0, factor * self.settings.epsilon),
+                sources=tuple(self.sources) if transferred else (),
+            )
+            above, below = (None, None) if member is None else stops(*self.scores(None))
+            jobs = [
+                Job(self.sides.inside, 1, replace(attack, stop=above)),
+                Job(self.sides.outside, -1, replace(attack, stop=below)),
+            ]
+            raised, lowered = self.settings.score_sets(self.detector, jobs, self.tick)
+            self._known[key] = raised.attacked, lowered.attacked
         return self._known[key]
 
     def auroc(self, member: Member | None, factor: float = 1.0) -> float:

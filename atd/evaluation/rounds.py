@@ -1,11 +1,4 @@
-"""All sets of an evaluation scored: clean first, then attacked no further than can matter.
-
-Why stopping early changes no metric: attacks only raise ID scores and only lower OOD scores.
-Once an ID image's score is above every *clean* OOD score (and above the threshold), it is above
-every attacked OOD score too, so it loses each comparison that any metric makes, however much
-higher it may still rise; likewise an OOD image below every clean ID score. AUROC, AUPR, FPR95,
-detection error and the shares at the threshold depend on nothing else.
-"""
+"""All sets of an evaluation scored: clean first, then attacked no further than can matter."""
 
 from __future__ import annotations
 
@@ -18,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from atd.evaluation.metrics import Array, threshold_at
-from atd.evaluation.scoring import Images, ScoredSet
+from atd.evaluation.scoring import Images, Job, ScoredSet
 from atd.evaluation.settings import Settings
+from atd.evaluation.stops import stops
 
 __all__ = ["ImageSets", "Rounds", "Tick", "attack_rounds", "targets"]
 
@@ -84,25 +78,27 @@ def attack_rounds(
         UserError: As `atd.evaluation.scoring.attack_scores`.
     """
     ood_sets = {name: sets.ood_test[name] for name in (names or sets.ood_test)}
-    still = settings.attack(())
-    id_val = settings.score(detector, sets.id_val, 1, still).clean
-    inside = settings.score(detector, sets.id_test, 1, still).clean
-    outside = {
-        name: settings.score(detector, images, -1, still).clean for name, images in ood_sets.items()
-    }
-    threshold = threshold_at(id_val)
-    highest = max(threshold, *(float(scores.max()) for scores in outside.values()))
-    lowest = min(threshold, float(inside.min()))
-    aims = targets(detector, sets.id_test, ood_sets, settings)
-    raising = settings.attack(stop=highest, targets=aims[1], sources=tuple(sources))
-    lowering = settings.attack(stop=lowest, targets=aims[-1], sources=tuple(sources))
+    kinds = {member.kind for member in settings.tier.members}
+    id_val, inside, *outside = _clean(
+        detector, [sets.id_val, sets.id_test, *ood_sets.values()], settings
+    )
+    above, below = stops(inside, np.concatenate(outside), threshold_at(id_val))
+    aims: dict[int, Tensor] = {}
+    if "features" in kinds:
+        ood_scores = dict(zip(ood_sets, outside, strict=True))
+        aims = _aims(sets.id_test, ood_sets, inside, ood_scores)
+    used = tuple(sources) if "transfer" in kinds else ()
+    raising = settings.attack(stop=above, targets=aims.get(1), sources=used)
+    lowering = settings.attack(stop=below, targets=aims.get(-1), sources=used)
+    jobs = [Job(images, -1, lowering) for images in ood_sets.values()]
+    id_test, *found = settings.score_sets(detector, [Job(sets.id_test, 1, raising), *jobs], tick)
+    return Rounds(id_test, dict(zip(ood_sets, found, strict=True)), id_val)
 
-    id_test = settings.score(detector, sets.id_test, 1, raising, tick)
-    ood = {
-        name: settings.score(detector, images, -1, lowering, tick)
-        for name, images in ood_sets.items()
-    }
-    return Rounds(id_test, ood, id_val)
+
+def _clean(detector: nn.Module, sets: Sequence[Images], settings: Settings) -> list[Array]:
+    """Scores of each set's unchanged images."""
+    jobs = [Job(images, 1, settings.attack(())) for images in sets]
+    return [scored.clean for scored in settings.score_sets(detector, jobs)]
 
 
 def targets(
@@ -114,12 +110,18 @@ def targets(
         Images (T, C, H, W), float in [0, 1]: those that ID images are moved towards under +1,
         those that OOD images are moved towards under -1.
     """
-    still = settings.attack(())
-    id_scores = settings.score(detector, inside, 1, still).clean
-    ood_scores = {
-        name: -settings.score(detector, images, -1, still).clean for name, images in outside.items()
-    }
-    return {1: _extreme(outside, ood_scores), -1: _extreme({"id": inside}, {"id": id_scores})}
+    id_scores, *found = _clean(detector, [inside, *outside.values()], settings)
+    return _aims(inside, outside, id_scores, dict(zip(outside, found, strict=True)))
+
+
+def _aims(
+    inside: Images,
+    outside: Mapping[str, Images],
+    id_scores: Array,
+    ood_scores: Mapping[str, Array],
+) -> dict[int, Tensor]:
+    most = {name: -scores for name, scores in ood_scores.items()}
+    return {1: _extreme(outside, most), -1: _extreme({"id": inside}, {"id": id_scores})}
 
 
 def _extreme(sets: Mapping[str, Images], scores: Mapping[str, Array]) -> Tensor:

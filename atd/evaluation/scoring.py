@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -14,19 +14,20 @@ from torch import Tensor, nn
 
 from atd.attacks.frozen import frozen
 from atd.errors import UserError
-from atd.evaluation.cache import ScoreStore
+from atd.evaluation.cache import ScoreStore, fingerprint
 from atd.evaluation.metrics import Array
 from atd.evaluation.subject import Subject
-from atd.evaluation.worst import Attack, attack_batch, join_parts
+from atd.evaluation.worst import Attack, Group, attack_batch, join_parts
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-__all__ = ["Images", "ScoredSet", "attack_scores"]
+__all__ = ["Images", "Job", "ScoredSet", "attack_scores", "attack_sets"]
 
 Positions = np.ndarray[Any, np.dtype[np.int64]]
 Flags = np.ndarray[Any, np.dtype[np.bool_]]
 Tick = Callable[[int], None]
+Found = dict[str, Any] | None
 
 
 class Images(Protocol):
@@ -81,31 +82,69 @@ class ScoredSet:
         return float(self.zero_gradient.mean())
 
 
+@dataclass(frozen=True, eq=False)
+class Job:
+    """A set and what is done to it.
+
+    Attributes:
+        images: The image set.
+        direction: +1 raises scores (for ID images), -1 lowers them (for OOD images).
+        attack: The attack; that of jobs done together may differ in `stop` and `targets` only.
+    """
+
+    images: Images
+    direction: Literal[1, -1]
+    attack: Attack
+
+
 def attack_scores(
     detector: nn.Module,
     images: Images,
     attack: Attack,
     *,
     direction: Literal[1, -1],
-    batch_size: int = 256,
-    device: torch.device | str = "cpu",
-    accelerator: Accelerator | None = None,
-    cache: Path | None = None,
-    tick: Tick | None = None,
+    **options: Any,
 ) -> ScoredSet:
-    """Scores every image of a set, unchanged and attacked end to end.
-
-    The attack moves the raw score itself, in float32. The attacked score is the worst over the
-    unchanged image, all members, restarts and iterates. A sample's randomness depends on the
-    seed, the restart and its position in the set, so batch size and number of processes change
-    the result by rounding only. Memory holds one batch of images, whatever the set's size.
+    """Scores one set, as `attack_sets` scores several.
 
     Args:
         detector: See `atd.evaluation.subject.Subject`; larger scores = more OOD.
         images: The image set.
         attack: What is done to every image.
         direction: +1 raises scores (for ID images), -1 lowers them (for OOD images).
-        batch_size: Images per forward pass.
+        **options: As for `attack_sets`.
+
+    Returns:
+        The scores of the whole set, on every process.
+
+    Raises:
+        UserError: As `attack_sets`.
+    """
+    return attack_sets(detector, [Job(images, direction, attack)], **options)[0]
+
+
+def attack_sets(
+    detector: nn.Module,
+    jobs: Sequence[Job],
+    *,
+    batch_size: int = 256,
+    device: torch.device | str = "cpu",
+    accelerator: Accelerator | None = None,
+    cache: Path | None = None,
+    tick: Tick | None = None,
+) -> list[ScoredSet]:
+    """Scores every image of some sets, unchanged and attacked end to end.
+
+    The attack moves the raw score itself, in float32. The attacked score is the worst over the
+    unchanged image, all members, restarts and iterates. A sample's randomness depends on the
+    seed, the restart and its position in the set, so batch size and number of processes change
+    the result by rounding only. Batches are filled across sets, since small ones cost nearly as
+    much as large ones. Memory holds one batch of images, whatever the sets' sizes.
+
+    Args:
+        detector: See `atd.evaluation.subject.Subject`; larger scores = more OOD.
+        jobs: The sets, and what is done to each.
+        batch_size: Images per forward pass, at most.
         device: Where the detector is; ignored when an accelerator is given.
         accelerator: Splits the images over its processes; every process gets the whole result.
         cache: Folder where scores are kept batch by batch, so that the same call goes on where
@@ -113,37 +152,76 @@ def attack_scores(
         tick: Called with the passes through the detector that are done, over all processes.
 
     Returns:
-        The scores of the whole set, on every process.
+        The scores of each whole set, on every process.
 
     Raises:
-        UserError: The set is empty, a clean score is not finite, or scores have a wrong shape.
+        UserError: A set is empty, a clean score is not finite, or scores have a wrong shape.
+        ValueError: The attacks differ in more than they may.
     """
-    if len(images) == 0:
-        raise UserError(f"{images.name}: the set is empty; give it at least one image")
+    for job in jobs:
+        if len(job.images) == 0:
+            raise UserError(f"{job.images.name}: the set is empty; give it at least one image")
+    attack = _common([job.attack for job in jobs])
     tick = tick or (lambda count: None)
-    store = ScoreStore.of(cache, detector, images, attack, direction)
+    modules = "".join(map(fingerprint, (detector, *attack.sources))) if cache else ""
+    stores = [ScoreStore.of(cache, modules, j.images, j.attack, j.direction) for j in jobs]
     rank, world = _place(accelerator)
-    found = _shared(store.read() if rank == 0 else None, accelerator)
-    missing = np.setdiff1d(np.arange(len(images)), found["index"] if found else ())
-    tick(attack.passes * (len(images) - len(missing)))
+    found = _shared([store.read() if rank == 0 else None for store in stores], accelerator)
+    missing = _missing(jobs, found)
+    tick(attack.passes * (sum(len(job.images) for job in jobs) - len(missing)))
+    found = found if rank == 0 else [None] * len(jobs)
     where = torch.device(device) if accelerator is None else accelerator.device
-    subject = Subject(detector, attack.draws, images.name)
-    found = found if rank == 0 else None
     with frozen(detector, *attack.sources), _full_precision():
         for chunk in _chunks(missing[rank::world], batch_size):
-            indices = torch.from_numpy(chunk)
-            pixels = images.fetch(indices).to(where)
-            part = attack_batch(subject, attack, direction, pixels, indices)
-            _require_finite(part["clean"], images.name)
-            store.add(part)
-            found = join_parts([found, part] if found else [part])
+            for number, part in _attacked(detector, jobs, chunk, where):
+                stores[number].add(part)
+                found[number] = join_parts([*_present([found[number]]), part])
             tick(attack.passes * len(chunk) * world)
-    whole = _gathered(found, accelerator)
-    if rank == 0 and len(missing):
-        store.finish(whole)
-    names = tuple(str(member) for member in attack.members)
+    wholes = _gathered(found, accelerator)
+    for number in sorted(set(missing[:, 0].tolist())) if rank == 0 else ():
+        stores[number].finish(wholes[number])
+    return [_scored(job, whole) for job, whole in zip(jobs, wholes, strict=True)]
+
+
+def _common(attacks: Sequence[Attack]) -> Attack:
+    """What all attacks have in common."""
+    first, *others = (replace(attack, stop=None, targets=None) for attack in attacks)
+    if any(other != first for other in others):
+        raise ValueError("attacks of one call may differ in stop and targets only")
+    return first
+
+
+def _missing(jobs: Sequence[Job], found: Sequence[Found]) -> Positions:
+    """Number of the job and position in its set (M, 2) of the images that have no score yet."""
+    pairs = []
+    for number, (job, known) in enumerate(zip(jobs, found, strict=True)):
+        left = np.setdiff1d(np.arange(len(job.images)), known["index"] if known else ())
+        pairs.append(np.stack([np.full_like(left, number), left], axis=1))
+    return np.concatenate(pairs)
+
+
+def _attacked(
+    detector: nn.Module, jobs: Sequence[Job], chunk: Positions, where: torch.device
+) -> list[tuple[int, dict[str, Any]]]:
+    """Attacks one batch; numbers of jobs with what was found on their images."""
+    numbers = np.unique(chunk[:, 0]).tolist()
+    groups = []
+    for number in numbers:
+        job, indices = jobs[number], torch.from_numpy(chunk[chunk[:, 0] == number, 1])
+        pixels = job.images.fetch(indices).to(where)
+        groups.append(Group(pixels, indices, job.direction, job.attack))
+    names = [jobs[number].images.name for number in numbers]
+    subject = Subject(detector, groups[0].attack.draws, " + ".join(names))
+    parts = attack_batch(subject, groups)
+    for part, name in zip(parts, names, strict=True):
+        _require_finite(part["clean"], name)
+    return list(zip(numbers, parts, strict=True))
+
+
+def _scored(job: Job, whole: dict[str, Any]) -> ScoredSet:
+    names = tuple(str(member) for member in job.attack.members)
     arrays = {key: whole[key] for key in whole if key not in ("index", "example_value")}
-    return ScoredSet(name=images.name, direction=direction, members=names, **arrays)
+    return ScoredSet(name=job.images.name, direction=job.direction, members=names, **arrays)
 
 
 def _place(accelerator: Accelerator | None) -> tuple[int, int]:
@@ -153,7 +231,8 @@ def _place(accelerator: Accelerator | None) -> tuple[int, int]:
 
 
 def _chunks(positions: Positions, size: int) -> list[Positions]:
-    return [positions[at : at + size] for at in range(0, len(positions), size)]
+    """As few batches as possible, of nearly equal size."""
+    return np.array_split(positions, -(-len(positions) // size)) if len(positions) else []
 
 
 def _require_finite(scores: Array, name: str) -> None:
@@ -178,22 +257,26 @@ def _full_precision() -> Iterator[None]:
         torch.backends.cuda.matmul.allow_tf32 = products
 
 
-def _gathered(found: dict[str, Any] | None, accelerator: Accelerator | None) -> dict[str, Any]:
-    """All processes' scores as whole arrays in the set's order."""
-    parts = [] if found is None else [found]
+def _present(found: Sequence[Found]) -> list[dict[str, Any]]:
+    return [part for part in found if part is not None]
+
+
+def _gathered(found: list[Found], accelerator: Accelerator | None) -> list[dict[str, Any]]:
+    """All processes' scores as whole arrays in each set's order."""
+    everywhere = [found]
     if accelerator is not None and accelerator.num_processes > 1:
         from accelerate.utils import gather_object
 
-        parts = gather_object(parts)
-    return join_parts(parts)
+        everywhere = gather_object(everywhere)
+    return [join_parts(_present(parts)) for parts in zip(*everywhere, strict=True)]
 
 
-def _shared(value: dict[str, Any] | None, accelerator: Accelerator | None) -> dict[str, Any] | None:
+def _shared(value: list[Found], accelerator: Accelerator | None) -> list[Found]:
     """The main process's view of the cache, so that all processes agree on what is missing."""
     if accelerator is None or accelerator.num_processes == 1:
         return value
     from accelerate.utils import broadcast_object_list
 
-    box: list[dict[str, Any] | None] = [value]
+    box = [value]
     broadcast_object_list(box)
     return box[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,7 +12,7 @@ from torch import nn
 
 from atd.attacks import Norm, default_step_size
 from atd.config import Config
-from atd.evaluation.scoring import Images, ScoredSet, attack_scores
+from atd.evaluation.scoring import Images, Job, ScoredSet, attack_sets
 from atd.evaluation.tiers import Member, Tier, resolve_tier
 from atd.evaluation.worst import Attack
 
@@ -90,11 +90,18 @@ class Settings:
         tick: Callable[[int], None] | None = None,
     ) -> ScoredSet:
         """`attack_scores` with these settings."""
-        return attack_scores(
+        return self.score_sets(detector, [Job(images, direction, attack)], tick)[0]
+
+    def score_sets(
+        self,
+        detector: nn.Module,
+        jobs: Sequence[Job],
+        tick: Callable[[int], None] | None = None,
+    ) -> list[ScoredSet]:
+        """`attack_sets` with these settings."""
+        return attack_sets(
             detector,
-            images,
-            attack,
-            direction=direction,
+            jobs,
             batch_size=self.batch_size,
             device=self.device,
             accelerator=self.accelerator,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from atd.attacks import Objective, expectation, finite_gradient, straight_through
+from atd.attacks import PerSample, expectation, finite_gradient, straight_through
 from atd.errors import UserError
 
 __all__ = ["Subject"]
@@ -52,7 +52,7 @@ class Subject:
             )
         return scores if scores.dtype == torch.float64 else scores.float()
 
-    def objective(self, direction: int, broken: Tensor | None = None) -> Objective:
+    def objective(self, direction: int | Tensor, broken: Tensor | None = None) -> PerSample:
         """What an attack maximises: the score times `direction`.
 
         Scores that are not finite never win, and gradients that are not finite are taken as
@@ -60,7 +60,8 @@ class Subject:
         gradient has gradient zero; `gradients_present` tells the reader.
 
         Args:
-            direction: +1 to raise scores, -1 to lower them.
+            direction: +1 to raise scores, -1 to lower them; one for each sample (N,), or one
+                for all.
             broken: Bool (N,), set where a score is not finite.
 
         Returns:
@@ -69,17 +70,19 @@ class Subject:
         surrogate: Function | None = getattr(self.detector, "surrogate", None)
         function = self.score if surrogate is None else straight_through(self.score, surrogate)
 
-        def value(images: Tensor) -> Tensor:
+        def value(images: Tensor, signs: int | Tensor, rows: slice | Tensor) -> Tensor:
             guarded = finite_gradient(images) if images.requires_grad else images
             scores = function(guarded)
             if images.requires_grad and not scores.requires_grad:
                 scores = scores + 0.0 * guarded.flatten(1).sum(1)
             finite = scores.isfinite()
             if broken is not None:
-                broken.logical_or_(~finite.detach())
-            return torch.where(finite, direction * scores, -torch.inf)
+                broken[rows] |= ~finite.detach()
+            return torch.where(finite, signs * scores, -torch.inf)
 
-        return value
+        if isinstance(direction, int):
+            return PerSample(lambda images: value(images, direction, slice(None)), ())
+        return PerSample(value, (direction, torch.arange(len(direction), device=direction.device)))
 
     @property
     def features(self) -> Function | None:

@@ -1,4 +1,10 @@
-"""The worst score of each image over all members of an attack, batch by batch."""
+"""The worst score of each image over all members of an attack, batch by batch.
+
+An image whose score has passed `Attack.stop` is attacked no further, and leaves the batch of the
+attack that got it there: the others go on in a smaller one. What an image gets is still its own:
+until it is finished no other image enters its score, and what it had when it passed stays. Only
+rounding differs, since a convolution sums in another order for another batch size.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +20,7 @@ from atd.attacks import (
     Attacked,
     Norm,
     Objective,
+    PerSample,
     apgd,
     feature_distance,
     fgsm,
@@ -23,10 +30,11 @@ from atd.attacks import (
     square,
     transfer,
 )
+from atd.attacks.objective import value_and_gradient
 from atd.evaluation.subject import Subject
 from atd.evaluation.tiers import Member
 
-__all__ = ["Attack", "attack_batch", "join_parts", "start_noise"]
+__all__ = ["Attack", "Group", "attack_batch", "join_parts", "start_noise"]
 
 _EXAMPLES = 6
 """Images of a set that are kept for pictures: those that end up worst."""
@@ -45,7 +53,7 @@ class Attack:
         seed: Seed of random starts.
         draws: Evaluations averaged for a randomised detector.
         stop: A sample whose score has passed this value is attacked no further; None never
-            stops. See `atd.evaluation.protocol` for the value at which no metric can change.
+            stops. See `atd.evaluation.stops` for the value at which no metric can change.
         targets: Images (T, C, H, W), float in [0, 1], whose features the feature-space attack
             aims at; None leaves that member out.
         sources: Other detectors, from which adversarial images are transferred.
@@ -66,54 +74,84 @@ class Attack:
         return self.draws * (2 + sum(sum(member.passes) for member in self.members))
 
 
-def attack_batch(
-    subject: Subject, attack: Attack, direction: int, pixels: Tensor, indices: Tensor
-) -> dict[str, Any]:
+@dataclass(frozen=True, eq=False)
+class Group:
+    """The images of one set within a batch.
+
+    Attributes:
+        pixels: Images (B, C, H, W), uint8, on the detector's device.
+        indices: Positions (B,) of the images in their set, which fix their random starts.
+        direction: +1 raises scores, -1 lowers them.
+        attack: What to do.
+    """
+
+    pixels: Tensor
+    indices: Tensor
+    direction: int
+    attack: Attack
+
+    @property
+    def enough(self) -> float:
+        """The score times direction past which an image is finished."""
+        stop = self.attack.stop
+        return torch.inf if stop is None else stop * self.direction
+
+
+def attack_batch(subject: Subject, groups: Sequence[Group]) -> list[dict[str, Any]]:
     """Attacks one batch with every member and keeps each image's worst.
 
     Args:
         subject: The detector.
-        attack: What to do.
-        direction: +1 raises scores, -1 lowers them.
-        pixels: Images (B, C, H, W), uint8, on the detector's device.
-        indices: Positions (B,) of the images in their set, which fix their random starts.
+        groups: The batch. All attacks must be the same but for `stop` and `targets`.
 
     Returns:
-        Arrays for `ScoredSet`, with the positions under `index`.
+        For each group arrays for `ScoredSet`, with the positions under `index`.
     """
-    return _Batch(subject, attack, direction, pixels, indices).run()
+    return _Batch(subject, groups).run()
 
 
 class _Batch:
-    def __init__(
-        self, subject: Subject, attack: Attack, direction: int, pixels: Tensor, indices: Tensor
-    ) -> None:
-        self.subject, self.attack, self.direction = subject, attack, direction
-        self.pixels, self.indices = pixels, indices
+    def __init__(self, subject: Subject, groups: Sequence[Group]) -> None:
+        self.subject, self.groups, self.attack = subject, groups, groups[0].attack
+        self.sizes = [len(group.pixels) for group in groups]
+        pixels = torch.cat([group.pixels for group in groups])
         self.clean = pixels.float().div_(255.0)
+        self.indices = torch.cat([group.indices for group in groups])
+        self.directions = self._each([float(group.direction) for group in groups])
         self.broken = torch.zeros(len(pixels), dtype=torch.bool, device=pixels.device)
         self.member = torch.full((len(pixels),), -1, dtype=torch.int8, device=pixels.device)
+        self.objective = subject.objective(self.directions, self.broken)
+        self.enough = None
+        if any(group.attack.stop is not None for group in groups):
+            self.enough = self._each([group.enough for group in groups])
 
-    def run(self) -> dict[str, Any]:
+    def _each(self, numbers: Sequence[float]) -> Tensor:
+        """A number of each group, given to each of its images (B,)."""
+        each = torch.tensor(numbers).repeat_interleave(torch.tensor(self.sizes))
+        return each.to(self.groups[0].pixels.device)
+
+    def run(self) -> list[dict[str, Any]]:
         values, zero_gradient = self._unchanged()
         best = Attacked(self.clean, values)
         for number, member in enumerate(self.attack.members):
             for restart in range(self._restarts(member)):
                 best = self._improve(best, number, member, restart)
-        return self._arrays(values, zero_gradient, best)
+        rows = torch.arange(len(values)).split(self.sizes)
+        return [
+            self._arrays(group, at, values, zero_gradient, best)
+            for group, at in zip(self.groups, rows, strict=True)
+        ]
 
     def _unchanged(self) -> tuple[Tensor, Tensor]:
-        inputs = self.clean.clone().requires_grad_(True)
-        with torch.enable_grad():
-            values = self.subject.objective(self.direction, self.broken)(inputs)
-            (gradient,) = torch.autograd.grad(values.sum(), inputs)
-        return values.detach(), gradient.flatten(1).eq(0).all(1)
+        values, gradient = value_and_gradient(self.objective, self.clean)
+        return values, gradient.flatten(1).eq(0).all(1)
 
     def _restarts(self, member: Member) -> int:
+        aimed = all(group.attack.targets is not None for group in self.groups)
         match member.kind:
             case "transfer":
                 return len(self.attack.sources)
-            case "features" if self.attack.targets is None or self.subject.features is None:
+            case "features" if not aimed or self.subject.features is None:
                 return 0
             case "square" if self.attack.norm != "linf":
                 return 0
@@ -122,16 +160,12 @@ class _Batch:
 
     def _improve(self, best: Attacked, number: int, member: Member, restart: int) -> Attacked:
         """Runs one restart on the images that may still get worse."""
-        stop = self.attack.stop
-        active = torch.ones_like(best.values, dtype=torch.bool)
-        if stop is not None:
-            active = best.values <= self.direction * stop
-        rows = active.nonzero().squeeze(1)
+        rows = torch.arange(len(best.values), device=best.values.device)
+        if self.enough is not None:
+            rows = rows[~(best.values > self.enough)]
         if not len(rows):
             return best
-        broken = self.broken[rows]
-        found = self._try(rows, self.subject.objective(self.direction, broken), member, restart)
-        self.broken[rows] |= broken
+        found = self._try(rows, member, restart)
         wins = found.values > best.values[rows]
         won = rows[wins]
         self.member[won] = number
@@ -139,68 +173,91 @@ class _Batch:
         images[won], values[won] = found.images[wins], found.values[wins]
         return Attacked(images, values)
 
-    def _try(self, rows: Tensor, objective: Objective, member: Member, restart: int) -> Attacked:
-        images, attack = self.clean[rows], self.attack
+    def _try(self, rows: Tensor, member: Member, restart: int) -> Attacked:
+        images, objective, attack = self.clean[rows], self.objective.only(rows), self.attack
         indices = self.indices[rows.cpu()]
-        ball: dict[str, Any] = {"epsilon": attack.epsilon, "norm": attack.norm}
         noise = start_noise(images.shape[1:], indices, attack.seed, restart).to(images.device)
+        ball: dict[str, Any] = {"epsilon": attack.epsilon, "norm": attack.norm}
+        enough = None if self.enough is None else self.enough[rows]
         match member.kind:
             case "pgd" | "momentum":
-                momentum = _MOMENTUM if member.kind == "momentum" else 0.0
+                ball["momentum"] = _MOMENTUM if member.kind == "momentum" else 0.0
                 return pgd(
-                    objective, images, steps=member.steps, noise=noise, momentum=momentum, **ball
+                    objective, images, steps=member.steps, noise=noise, enough=enough, **ball
                 )
             case "apgd":
-                return apgd(objective, images, steps=member.steps, noise=noise, **ball)
+                return apgd(
+                    objective, images, steps=member.steps, noise=noise, enough=enough, **ball
+                )
             case "features":
-                return self._features(images, objective, member, restart, ball)
+                return self._features(rows, images, objective, member, restart, ball)
             case "saturating":
-                strong = _stepped(member.steps, noise, ball)
+                # What the true objective must exceed, its saturating form exceeds only after it.
+                past = None if enough is None else nn.functional.softplus(enough)
+                strong = _stepped(member.steps, noise, {"enough": past, **ball})
                 return transfer(_saturating(objective), objective, images, attack=strong)
             case "transfer":
-                source = Subject(attack.sources[restart], attack.draws).objective(self.direction)
+                other = Subject(attack.sources[restart], attack.draws)
+                source = other.objective(self.directions[rows])
                 strong = _stepped(member.steps, noise, ball)
                 return transfer(source, objective, images, attack=strong)
             case "square":
                 draws, stripes = _square_draws(images, indices, attack.seed, restart, member.steps)
-                return square(objective, images, draws=draws, stripes=stripes, **ball)
+                return square(
+                    objective, images, draws=draws, stripes=stripes, enough=enough, **ball
+                )
             case "fgsm":
                 return fgsm(objective, images, **ball)
             case "noise":
                 return random_noise(objective, images, noise=noise, **ball)
 
     def _features(
-        self, images: Tensor, objective: Objective, member: Member, restart: int, ball: Any
+        self,
+        rows: Tensor,
+        images: Tensor,
+        objective: Objective,
+        member: Member,
+        restart: int,
+        ball: dict[str, Any],
     ) -> Attacked:
         """Moves each image's features towards those of the nearest image of the other side.
 
         Every restart has targets of its own.
         """
-        features, targets = self.subject.features, self.attack.targets
+        features = self.subject.features
         assert features is not None  # noqa: S101  `_restarts` leaves the member out otherwise
-        assert targets is not None  # noqa: S101
+        aims = []
+        group_of = self._each(list(range(len(self.groups))))[rows]
         with torch.no_grad():
-            candidates = features(targets[restart :: member.restarts].to(images.device))
-            aims = nearest_targets(features(images), candidates)
-        found = apgd(feature_distance(features, aims), images, steps=member.steps, **ball)
+            here = features(images)
+            for number, group in enumerate(self.groups):
+                assert group.attack.targets is not None  # noqa: S101  as above
+                targets = group.attack.targets[restart :: member.restarts].to(images.device)
+                aims.append(nearest_targets(here[group_of == number], features(targets)))
+        found = apgd(
+            feature_distance(features, torch.cat(aims)), images, steps=member.steps, **ball
+        )
         return Attacked.of(objective, found.images)
 
-    def _arrays(self, values: Tensor, zero_gradient: Tensor, best: Attacked) -> dict[str, Any]:
+    def _arrays(
+        self, group: Group, rows: Tensor, values: Tensor, zero_gradient: Tensor, best: Attacked
+    ) -> dict[str, Any]:
         def scores(of: Tensor) -> np.ndarray[Any, np.dtype[np.float64]]:
-            return (of * self.direction).cpu().double().numpy()
+            return (of[at] * group.direction).cpu().double().numpy()
 
-        worst = best.values.argsort(descending=True, stable=True)[:_EXAMPLES].cpu()
+        at = rows.to(values.device)
+        worst = best.values[at].argsort(descending=True, stable=True)[:_EXAMPLES]
         return {
-            "index": self.indices.numpy(),
+            "index": group.indices.numpy(),
             "clean": scores(values),
             "attacked": scores(best.values),
-            "zero_gradient": zero_gradient.cpu().numpy(),
-            "broken": self.broken.cpu().numpy(),
-            "member": self.member.cpu().numpy(),
-            "example_index": self.indices[worst].numpy(),
-            "example_value": best.values[worst.to(best.values.device)].cpu().double().numpy(),
-            "example_clean": self.pixels[worst.to(self.pixels.device)].cpu().numpy(),
-            "example_attacked": best.images[worst.to(best.images.device)].cpu().numpy(),
+            "zero_gradient": zero_gradient[at].cpu().numpy(),
+            "broken": self.broken[at].cpu().numpy(),
+            "member": self.member[at].cpu().numpy(),
+            "example_index": group.indices[worst.cpu()].numpy(),
+            "example_value": best.values[at][worst].cpu().double().numpy(),
+            "example_clean": group.pixels[worst].cpu().numpy(),
+            "example_attacked": best.images[at][worst].cpu().numpy(),
         }
 
 
@@ -219,9 +276,9 @@ def join_parts(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _saturating(objective: Objective) -> Objective:
+def _saturating(objective: PerSample) -> Objective:
     """The binary cross-entropy that published attacks maximise; its gradient can vanish."""
-    return lambda images: nn.functional.softplus(objective(images))
+    return objective.then(nn.functional.softplus)
 
 
 def _stepped(steps: int, noise: Tensor, ball: Any) -> Callable[[Objective, Tensor], Attacked]:

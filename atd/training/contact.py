@@ -19,6 +19,7 @@ __all__ = ["in_contact"]
 
 _ANSWER = datetime.timedelta(seconds=3)
 _WORKER = re.compile(r"DataLoader worker \(pid.*(killed by signal|exited unexpectedly)")
+_TIME_IS_OVER = re.compile(r"timed? ?out", re.I)
 
 
 @contextlib.contextmanager
@@ -46,9 +47,12 @@ def in_contact(processes: Processes, place: Callable[[], str]) -> Iterator[None]
             raise
         missing = _missing(processes)
         others = f"rank {', '.join(map(str, missing))}" if missing else "another process"
+        # Whether it hangs or works on, the one that waited cannot tell.
+        slow = ", with a larger run.timeout_minutes if that one was only slow"
+        remedy = slow if _TIME_IS_OVER.search(text) else ""
         raise LostContact(
             f"rank {processes.rank}: lost contact with {others} in {place()}; the same command "
-            f"again goes on ({first_line(error)})"
+            f"again goes on{remedy} ({first_line(error)})"
         ) from None
 
 

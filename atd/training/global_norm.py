@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from atd.models.precision import at_least_float32
+from atd.training.stopwatch import exchanging
 
 __all__ = ["global_batch_statistics", "normalises_over_batch"]
 
@@ -108,5 +109,6 @@ def _mean_over_processes(part: Tensor) -> Tensor:
 
 def _averaged(values: Tensor) -> Tensor:
     total = values.detach().clone(memory_format=torch.contiguous_format)
-    distributed.all_reduce(total)
+    with exchanging:
+        distributed.all_reduce(total)
     return total / distributed.get_world_size()

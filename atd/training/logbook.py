@@ -1,26 +1,31 @@
-"""What a run leaves behind while it trains: `stats.jsonl` and TensorBoard files."""
+"""What a run leaves behind while it trains: `stats.jsonl`, TensorBoard files and rank logs."""
 
 from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from atd.training.rank_log import RankLog
+
 __all__ = ["Logbook"]
 
 
 class Logbook:
-    """Writes scalars, histograms and images; silent on all but the main process.
+    """Writes scalars, histograms and images on the main process, and lines on all that keep a log.
 
     Args:
-        folder: The run folder; None writes nothing.
+        folder: The run folder; None, as on all processes but the main one, writes nothing there.
+        rank_log: This process's own log.
     """
 
-    def __init__(self, folder: Path | None) -> None:
+    def __init__(self, folder: Path | None, rank_log: RankLog | None = None) -> None:
         self.folder = folder
+        self.rank_log = rank_log or RankLog(None)
         self._writer: Any = None
         self._start = time.monotonic()
 
@@ -47,11 +52,28 @@ class Logbook:
         temporary.write_text("".join(lines), encoding="utf-8")
         temporary.replace(file)
 
-    def scalars(self, stage: str, step: int, epoch: float, images: int, **values: float) -> None:
-        """Logs numbers at a step (counted from 1) of a stage."""
+    def scalars(
+        self,
+        stage: str,
+        step: int,
+        epoch: float,
+        images: int,
+        values: Mapping[str, float],
+        at: float | None = None,
+    ) -> None:
+        """Logs numbers at a step of a stage.
+
+        Args:
+            stage: The stage.
+            step: Steps done in it.
+            epoch: Epochs done in it.
+            images: Images seen in it.
+            values: The numbers by name.
+            at: When they arose, by `time.monotonic`; None is now.
+        """
         if self.folder is None:
             return
-        seconds = round(time.monotonic() - self._start, 3)
+        seconds = round((time.monotonic() if at is None else at) - self._start, 3)
         entry = {"stage": stage, "step": step, "epoch": epoch, "images": images}
         with (self.folder / "stats.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps({**entry, "seconds": seconds, **values}) + "\n")

@@ -6,56 +6,22 @@ It knows no formulas; a task brings those.
 from __future__ import annotations
 
 import math
-import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import torch
-from torch import Tensor
 from tqdm import tqdm
 
 from atd.errors import Interrupted, UserError
 from atd.training.checkpoint import load_newest, load_state, save_state, state_file
 from atd.training.contact import in_contact
 from atd.training.logbook import Logbook
+from atd.training.meter import Meter
 from atd.training.processes import Processes
+from atd.training.stop_signals import StopSignals
+from atd.training.task import Task
 
 __all__ = ["Task", "fit", "is_finished"]
-
-
-class Task(Protocol):
-    """One stage of training."""
-
-    stage: str
-    steps: int
-    steps_per_epoch: int
-    batch_size: int
-
-    def batches(self, start: int) -> Iterator[Any]:
-        """The batches of the steps from `start` on."""
-
-    def step(self, step: int, batch: Any) -> dict[str, Tensor]:
-        """One update; returns detached scalars, `loss` among them."""
-
-    def validate(self, step: int, logbook: Logbook) -> dict[str, float]:
-        """Measures on held-out images; `selection` decides which epoch is kept (larger wins)."""
-
-    def warnings(self, means: dict[str, float]) -> list[str]:
-        """What a person should know, from the epoch's mean scalars."""
-
-    def state(self) -> dict[str, Any]:
-        """Everything that an exact resume needs."""
-
-    def load(self, state: dict[str, Any]) -> None:
-        """Takes back what `state` returned."""
-
-    def weights(self) -> dict[str, Any]:
-        """Copies of the weights that the stage is trained for."""
-
-    def load_weights(self, weights: dict[str, Any]) -> None:
-        """Takes back what `weights` returned."""
 
 
 def is_finished(folder: Path, stage: str) -> bool:
@@ -92,17 +58,18 @@ def fit(
         LostContact: Another process died or hangs.
     """
     progress = _Progress(task, folder, processes, logbook, keep, 60 * save_minutes)
-    with in_contact(processes, progress.place), _StopSignals() as stop:
+    with in_contact(processes, progress.place), StopSignals() as stop:
         if progress.resume():
             return
-        for batch in task.batches(progress.step):
-            progress.record(task.step(progress.step, batch))
-            if progress.step % task.steps_per_epoch == 0:
-                progress.end_epoch()
-            # One small exchange a step; a second one only where there is something to do.
-            if processes.any(stop.asked or progress.is_due()):
-                progress.interrupt() if processes.any(stop.asked) else progress.save_between()
-        progress.finish()
+        with progress.bar:
+            for batch in progress.meter.waited_for(task.batches(progress.step)):
+                progress.record(task.step(progress.step, batch))
+                if progress.step % task.steps_per_epoch == 0:
+                    progress.end_epoch()
+                # One small exchange a step; more only where there is something to do.
+                if processes.any(stop.asked or progress.is_due()):
+                    progress.tend(stop)
+            progress.finish()
 
 
 class _Progress:
@@ -119,13 +86,10 @@ class _Progress:
     ) -> None:
         self.task, self.folder, self.processes, self.logbook = task, folder, processes, logbook
         self.keep, self.interval = keep, interval
+        self.meter = Meter(task, processes, logbook)
         self.step = 0
         self.best, self.best_epoch = float("-inf"), 0
         self.best_weights: dict[str, Any] | None = None
-        self.first_bad = torch.tensor(-1, device=processes.device)
-        self.sums: dict[str, Tensor] = {}
-        self.count = 0
-        self.log_every = max(1, task.steps_per_epoch // 20)
         self.saved, self.saved_step = time.monotonic(), -1
         self.bar: Any = None
 
@@ -144,6 +108,7 @@ class _Progress:
             self.step, self.best = saved["step"], saved["best"]
             self.best_epoch, self.best_weights = saved["best_epoch"], saved["best_weights"]
         self.logbook.forget_after(self.task.stage, self.step)
+        self.logbook.rank_log.write(f"{self.place()} of {self.task.steps}")
         size = self.task.batch_size
         self.bar = tqdm(
             total=self.task.steps * size,
@@ -153,19 +118,13 @@ class _Progress:
             disable=not self.processes.is_main,
             mininterval=0.5,
         )
+        self.meter.restart()
         return False
 
     def _load(self) -> dict[str, Any] | None:
         """The newest good state: the main process chooses it, all others read the same one."""
-        found, problem = None, ""
-        if self.processes.is_main:
-            try:
-                found = load_newest(self.folder, self.task.stage, self._say)
-            except UserError as error:
-                problem = str(error)
-        name, problem = self.processes.agree((found[0].name if found else "", problem))
-        if problem:
-            raise UserError(problem)
+        found = self.processes.on_main(lambda: load_newest(self.folder, self.task.stage, self._say))
+        name = self.processes.agree(found[0].name if found else "")
         if not name:
             return None
         saved = found[1] if found else self._load_chosen(self.folder / name)
@@ -184,37 +143,20 @@ class _Progress:
         except UserError:
             return None
 
-    @property
-    def epoch(self) -> float:
-        return self.step / self.task.steps_per_epoch
-
-    def record(self, scalars: dict[str, Tensor]) -> None:
+    def record(self, scalars: dict[str, Any]) -> None:
         self.step += 1
+        self.meter.record(self.step, scalars)
         self.bar.update(self.task.batch_size)
-        loss = scalars["loss"]
-        bad = (self.first_bad < 0) & ~torch.isfinite(loss)
-        self.first_bad = torch.where(bad, self.step, self.first_bad)
-        for key, value in scalars.items():
-            self.sums[key] = self.sums[key] + value if key in self.sums else value.clone()
-        self.count += 1
-        if self.step % self.log_every == 0:
-            self._require_finite()
-            means = self.processes.mean(scalars)
-            images = self.step * self.task.batch_size
-            self.logbook.scalars(self.task.stage, self.step, self.epoch, images, **means)
-            self.bar.set_postfix({key: f"{value:.3f}" for key, value in means.items()})
 
-    def _require_finite(self) -> None:
-        bad = self.processes.gather([int(self.first_bad)])
-        steps = [step for step in bad if step >= 0]
-        if steps:
-            first = min(steps)
-            several = self.processes.count > 1
-            where = f" on rank {bad.index(first)} of {len(bad)}" if several else ""
-            self._fail(f"the loss was not finite at step {first}{where}")
+    def flush(self) -> None:
+        """Logs the steps since the last time, and stops where their loss was not finite."""
+        problem = self.meter.flush()
+        latest = {key: f"{value:.3f}" for key, value in self.meter.latest.items()}
+        self.bar.set_postfix(latest, refresh=False)  # the bar redraws itself every half second
+        if problem:
+            self._fail(problem)
 
     def _fail(self, what: str) -> None:
-        self.bar.close()
         raise UserError(
             f"{self.task.stage}: {what}; the state before it is kept in "
             f"{state_file(self.folder, self.task.stage)}; start again under another "
@@ -222,15 +164,14 @@ class _Progress:
         )
 
     def end_epoch(self) -> None:
-        self._require_finite()
-        stage, epoch = self.task.stage, round(self.epoch)
-        means = self.processes.mean({key: total / self.count for key, total in self.sums.items()})
-        self.sums, self.count = {}, 0
+        self.flush()
+        stage, epoch = self.task.stage, self.step // self.task.steps_per_epoch
+        means = self.meter.epoch_means()
         measured = self.task.validate(self.step, self.logbook)
         if not math.isfinite(measured["selection"]):
             self._fail(f"the scores of held-out images were not finite after step {self.step}")
         images = self.step * self.task.batch_size
-        self.logbook.scalars(stage, self.step, self.epoch, images, **measured)
+        self.logbook.scalars(stage, self.step, float(epoch), images, measured)
         text = ", ".join(f"{key} {value:.4f}" for key, value in measured.items())
         self._say(f"{stage} epoch {epoch}: loss {means['loss']:.4f}, {text}")
         for warning in self.task.warnings(means):
@@ -241,20 +182,34 @@ class _Progress:
         self.save()
 
     def _say(self, text: str) -> None:
+        self.logbook.rank_log.write(text)
         if self.processes.is_main:
             tqdm.write(text)
 
     def is_due(self) -> bool:
-        """Whether it is time to save; only the main process's clock counts."""
+        """Whether it is time to log or to save; only the main process's clock counts."""
+        return self.processes.is_main and (self.meter.is_due() or self._is_save_due())
+
+    def _is_save_due(self) -> bool:
         return self.processes.is_main and time.monotonic() - self.saved >= self.interval
 
-    def save_between(self) -> None:
-        """Saves within an epoch, and never a state that a non-finite loss has spoilt."""
-        self._require_finite()
-        self.save()
+    def tend(self, stop: StopSignals) -> None:
+        """What may have to be done between two steps: log, save, stop."""
+        self.flush()
+        if self.processes.any(stop.asked):
+            self.save()
+            raise Interrupted(
+                f"{self.task.stage} was saved at step {self.step} of {self.task.steps}; "
+                "run the same command again to go on"
+            )
+        if self.processes.any(self._is_save_due()):
+            self.save()
 
     def save(self, finished: bool = False) -> None:
-        """Writes the state, once a step; a finished stage needs only its best weights."""
+        """Writes the state, once a step; a finished stage needs only its best weights.
+
+        All steps before it are logged by then, and none of them had a loss that was not finite.
+        """
         if self.step == self.saved_step and not finished:
             return
         state = {
@@ -267,52 +222,13 @@ class _Progress:
         }
         # What the main process writes is what all go on from, so it must be what all have.
         self.processes.require_equal(state, self.task.stage, self.step)
-        problem = ""
-        if self.processes.is_main:
-            try:
-                save_state(state_file(self.folder, self.task.stage), state, self.keep)
-            except UserError as error:
-                problem = str(error)
         # All processes end alike when the disk is full, and none goes on before it is written.
-        if problem := self.processes.agree(problem):
-            self.bar.close()
-            raise UserError(problem)
+        file = state_file(self.folder, self.task.stage)
+        self.processes.on_main(lambda: save_state(file, state, self.keep))
         self.saved, self.saved_step = time.monotonic(), self.step
-
-    def interrupt(self) -> None:
-        self._require_finite()
-        self.save()
-        self.bar.close()
-        raise Interrupted(
-            f"{self.task.stage} was saved at step {self.step} of {self.task.steps}; "
-            "run the same command again to go on"
-        )
+        self.meter.restart()
 
     def finish(self) -> None:
-        self.bar.close()
         if self.best_weights is not None:
             self.task.load_weights(self.best_weights)
         self.save(finished=True)
-
-
-class _StopSignals:
-    """Turns SIGINT and SIGTERM into a flag that the loop reads between steps."""
-
-    def __init__(self) -> None:
-        self.asked = False
-
-    def _ask(self, *_: object) -> None:
-        self.asked = True
-
-    def __enter__(self) -> _StopSignals:
-        self._previous = {}
-        for number in (signal.SIGINT, signal.SIGTERM):
-            try:
-                self._previous[number] = signal.signal(number, self._ask)
-            except ValueError:  # not in the main thread: the caller handles signals
-                return self
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)

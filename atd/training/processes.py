@@ -8,38 +8,55 @@ modules keep all that simple, and next to the attack's passes one all-reduce cos
 
 from __future__ import annotations
 
+import datetime
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import torch
+import torch.distributed as dist
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list, gather_object
+from accelerate.utils import InitProcessGroupKwargs
 from torch import Tensor
 
 from atd.errors import UserError
+from atd.training.stopwatch import exchanging
 
 __all__ = ["Processes", "parts"]
+
+Result = TypeVar("Result")
 
 
 class Processes:
     """This process among all that work on a run.
 
+    What networks need is exchanged by the device's own means (NCCL, gloo). Flags, scalars and
+    objects always go from host to host over gloo: no step waits for a GPU to do its work, and the
+    death of a process is noticed at once, where NCCL would wait.
+
     Args:
         device: `auto`, `cpu` or `cuda` (`run.device`).
+        timeout_minutes: How long to wait in an exchange for a process that says nothing
+            (`run.timeout_minutes`).
 
     Raises:
         UserError: CUDA was asked for and is not there.
     """
 
-    def __init__(self, device: str = "auto") -> None:
+    def __init__(self, device: str = "auto", timeout_minutes: float = 30.0) -> None:
         if device == "cuda" and not torch.cuda.is_available():
             raise UserError("run.device=cuda: no CUDA device is available; use run.device=cpu")
-        self.accelerator = Accelerator(cpu=device == "cpu")
+        timeout = datetime.timedelta(minutes=timeout_minutes)
+        self.accelerator = Accelerator(
+            cpu=device == "cpu", kwargs_handlers=[InitProcessGroupKwargs(timeout=timeout)]
+        )
         self.device = self.accelerator.device
         self.rank = self.accelerator.process_index
         self.count = self.accelerator.num_processes
         self.is_main = self.accelerator.is_main_process
+        self._hosts: Any = None
+        if self.count > 1:
+            self._hosts = dist.new_group(backend="gloo", timeout=timeout)
 
     def share(self, batch_size: int, key: str) -> slice:
         """This process's part of a global batch.
@@ -73,19 +90,19 @@ class Processes:
             return
         gradients = [p.grad for p in parameters if p.grad is not None]
         flat = torch.cat([gradient.flatten() for gradient in gradients])
-        flat = self.accelerator.reduce(flat, reduction="mean")
+        with exchanging:
+            flat = self.accelerator.reduce(flat, reduction="mean")
         parts = flat.split([gradient.numel() for gradient in gradients])
         for gradient, part in zip(gradients, parts, strict=True):
             gradient.copy_(part.view_as(gradient))
 
-    def mean(self, values: dict[str, Tensor]) -> dict[str, float]:
-        """Means over processes of scalars that each process holds."""
-        if not values:
-            return {}
-        stacked = torch.stack([value.detach().double().cpu() for value in values.values()])
+    def mean(self, values: Tensor) -> Tensor:
+        """The mean over processes of values (...) that each holds: float64, on the CPU."""
+        values = values.detach().double().cpu()
         if self.count > 1:
-            stacked = self.accelerator.reduce(stacked.to(self.device), reduction="mean").cpu()
-        return dict(zip(values, stacked.tolist(), strict=True))
+            with exchanging:
+                dist.all_reduce(values, group=self._hosts)
+        return values / self.count
 
     def whole_batch(self, part: Tensor) -> Tensor:
         """The parts (n, ...) of all processes as one batch; gradients flow to this one's only.
@@ -95,7 +112,8 @@ class Processes:
         """
         if self.count == 1:
             return part
-        parts = list(self.accelerator.gather(part.detach()).chunk(self.count))
+        with exchanging:
+            parts = list(self.accelerator.gather(part.detach()).chunk(self.count))
         parts[self.rank] = part
         return torch.cat(parts)
 
@@ -128,20 +146,55 @@ class Processes:
         """Whether any process says so; all get the same answer."""
         if self.count == 1:
             return flag
-        total = self.accelerator.reduce(torch.tensor(float(flag), device=self.device))
+        total = torch.tensor(float(flag))
+        with exchanging:
+            dist.all_reduce(total, group=self._hosts)
         return bool(total > 0)
 
     def gather(self, values: Sequence[Any]) -> list[Any]:
         """The values of all processes in rank order, on every process."""
-        return list(values) if self.count == 1 else list(gather_object(list(values)))
+        if self.count == 1:
+            return list(values)
+        found: list[list[Any]] = [[] for _ in range(self.count)]
+        with exchanging:
+            dist.all_gather_object(found, list(values), group=self._hosts)
+        return [value for part in found for value in part]
 
     def agree(self, value: Any) -> Any:
         """The main process's value, on every process."""
-        return value if self.count == 1 else broadcast_object_list([value])[0]
+        if self.count == 1:
+            return value
+        box = [value]
+        with exchanging:
+            dist.broadcast_object_list(box, src=0, group=self._hosts)
+        return box[0]
+
+    def on_main(self, work: Callable[[], Result]) -> Result | None:
+        """Does something on the main process; the others wait until it is done.
+
+        Args:
+            work: What to do.
+
+        Returns:
+            Its result on the main process, None on the others.
+
+        Raises:
+            UserError: The work raised it; raised on every process.
+        """
+        found, problem = None, ""
+        if self.is_main:
+            try:
+                found = work()
+            except UserError as error:
+                problem = str(error)
+        if problem := self.agree(problem):
+            raise UserError(problem)
+        return found
 
     def wait(self) -> None:
         """Returns once every process has come here."""
-        self.accelerator.wait_for_everyone()
+        with exchanging:
+            self.accelerator.wait_for_everyone()
 
     def close(self) -> None:
         """Ends the process group; call it last."""

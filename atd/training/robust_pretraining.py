@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from atd.attacks import default_step_size, frozen, pgd
+from atd.attacks import Attacked, fgsm, frozen, pgd
 from atd.config import PretrainConfig
 from atd.data.images import ImageSet, batches
 from atd.data.sampler import generator_for
 from atd.errors import UserError
+from atd.models.backbones import Backbone
+from atd.models.folding import FrozenPass
 from atd.models.precision import at_least_float32
 from atd.training.global_norm import global_batch_statistics, normalises_over_batch
 from atd.training.logbook import Logbook
-from atd.training.losses import hat_loss, kl_per_sample, trades_loss
+from atd.training.losses import hat_loss, trades_loss
+from atd.training.pretraining_attack import perturbed
 from atd.training.processes import Processes
-from atd.training.schedule import one_cycle, set_learning_rate, update_average
+from atd.training.schedule import attack_steps, one_cycle, set_learning_rate, update_average
 from atd.training.stream import Stream
 
 __all__ = ["RobustPretraining"]
@@ -28,6 +33,12 @@ __all__ = ["RobustPretraining"]
 _CLEAN_IMAGES = 2048
 _ATTACKED_IMAGES = 512
 _VALIDATION_STEPS = 20
+
+_OVERFITTED = (
+    "PGD-20 succeeds where FGSM fails: the network has learnt to defeat its own attack "
+    "(catastrophic overfitting); use pretrain.attack=pgd, more pretrain.steps or a smaller "
+    "pretrain.epsilon"
+)
 
 
 class RobustPretraining:
@@ -51,6 +62,7 @@ class RobustPretraining:
         processes: The processes that share the work.
         seed: The run's seed.
         bfloat16: Run the network's passes under bfloat16 autocast.
+        compiled: Compile the attack's passes through a `Backbone`.
 
     Raises:
         UserError: The batch is to be worked off in parts and the network normalises over it.
@@ -70,6 +82,7 @@ class RobustPretraining:
         processes: Processes,
         seed: int,
         bfloat16: bool,
+        compiled: bool = False,
     ) -> None:
         if stream.parts > 1 and normalises_over_batch(model):
             raise UserError(_refusal(stream, processes.count))
@@ -82,6 +95,10 @@ class RobustPretraining:
         self.steps = epochs * self.steps_per_epoch
         self.rotate = not stream.images.classes
         self.average = copy.deepcopy(model) if config.ema else None
+        self.overfitted = False
+        self.frozen_pass: FrozenPass | None = None
+        if objective != "standard" and isinstance(model, Backbone):
+            self.frozen_pass = FrozenPass(model, bfloat16=bfloat16, compiled=compiled)
         self.optimizer = torch.optim.SGD(
             model.parameters(),
             lr=config.lr,
@@ -100,6 +117,8 @@ class RobustPretraining:
         shape = (self.batch_size, *shape)
         if kind == "turns":
             draws = torch.randint(4, shape, generator=generator)
+        elif kind == "uniform":
+            draws = 2 * torch.rand(shape, generator=generator) - 1
         else:
             draws = torch.randn(shape, generator=generator)
         return draws[self.stream.share].to(self.processes.device)
@@ -168,50 +187,48 @@ class RobustPretraining:
 
     def _attack(self, step: int, images: Tensor, labels: Tensor) -> Tensor:
         """This process's images, attacked in evaluation mode."""
-        draws = self._draws("attack", step, tuple(images.shape[1:]), "normal")
-        groups = (x.chunk(self.stream.parts) for x in (images, labels, draws))
-        with frozen(self.model):
-            return torch.cat([self._attack_part(*part) for part in zip(*groups, strict=True)])
-
-    def _attack_part(self, images: Tensor, labels: Tensor, draws: Tensor) -> Tensor:
-        """PGD on KL to the clean output, or on the loss for `adversarial`."""
         config = self.config
-        if self.objective == "adversarial":
-            noise = draws.clamp(-1, 1)
+        kind = "normal" if config.attack == "pgd" else "uniform"
+        draws = self._draws("attack", step, tuple(images.shape[1:]), kind)
+        steps = attack_steps(step, self.steps, config.steps, config.step_schedule)
+        groups = (x.chunk(self.stream.parts) for x in (images, labels, draws))
+        with self._attackable() as classify:
+            attack = partial(
+                perturbed, classify, config=config, objective=self.objective, steps=steps
+            )
+            return torch.cat([attack(*part) for part in zip(*groups, strict=True)])
 
-            def objective(x: Tensor) -> Tensor:
-                return F.cross_entropy(self._logits(self.model, x), labels, reduction="none")
+    @contextmanager
+    def _attackable(self) -> Iterator[Callable[[Tensor], Tensor]]:
+        """The network as an attack passes through it: evaluation mode, no parameter gradients."""
+        if self.frozen_pass is None:
+            with frozen(self.model):
+                yield partial(self._logits, self.model)
         else:
-            # KL has no gradient at the image itself; the published start is 1e-3 N(0, 1).
-            noise = 1e-3 * draws / max(config.epsilon, 1e-12)
-            with torch.no_grad():
-                clean = self._logits(self.model, images)
-
-            def objective(x: Tensor) -> Tensor:
-                return kl_per_sample(clean, self._logits(self.model, x))
-
-        size = config.step_size or default_step_size(config.epsilon, config.steps)
-        return pgd(
-            objective,
-            images,
-            epsilon=config.epsilon,
-            steps=config.steps,
-            step_size=size,
-            noise=noise,
-            keep="last",
-        ).images
+            self.frozen_pass.refresh()
+            yield self.frozen_pass.classify
 
     def validate(self, step: int, logbook: Logbook) -> dict[str, float]:
-        """Clean and PGD-20 accuracy on held-out images (see `Task`)."""
+        """Accuracy on held-out images: clean, after FGSM and after PGD-20 (see `Task`)."""
         model = self.average if self.average is not None else self.model
-        clean = self._accuracy(model, self.validation, attacked=False)
+        clean = self._accuracy(model, self.validation)
         if self.objective == "standard":
             return {"val_accuracy": clean, "selection": clean}
-        subset = self.validation.take(_ATTACKED_IMAGES, self.seed)
-        robust = self._accuracy(model, subset, attacked=True)
-        return {"val_accuracy": clean, "val_pgd20_accuracy": robust, "selection": robust}
+        subset, epsilon = self.validation.take(_ATTACKED_IMAGES, self.seed), self.config.epsilon
+        single = self._accuracy(model, subset, partial(fgsm, epsilon=epsilon))
+        attack = partial(pgd, epsilon=epsilon, steps=_VALIDATION_STEPS)
+        robust = self._accuracy(model, subset, attack)
+        self.overfitted = single > 2 * robust and single > clean / 2
+        return {
+            "val_accuracy": clean,
+            "val_fgsm_accuracy": single,
+            "val_pgd20_accuracy": robust,
+            "selection": robust,
+        }
 
-    def _accuracy(self, model: nn.Module, images: ImageSet, *, attacked: bool) -> float:
+    def _accuracy(
+        self, model: nn.Module, images: ImageSet, attack: Callable[..., Attacked] | None = None
+    ) -> float:
         mine = self.processes.turns(len(images))
         correct: list[bool] = []
         with frozen(model):
@@ -221,23 +238,16 @@ class RobustPretraining:
                 if self.rotate:
                     y = indices.to(self.processes.device) % 4
                     x = _turn(x, y)
-                if attacked:
-                    x = self._worst(model, x, y)
+                if attack is not None:
+                    x = attack(partial(_loss_of, model, y), x).images
                 with torch.no_grad():
                     correct += (model(x).argmax(1) == y).tolist()
         everyone = self.processes.gather(correct)
         return sum(everyone) / len(everyone)
 
-    def _worst(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-        def objective(x: Tensor) -> Tensor:
-            return F.cross_entropy(model(x), labels, reduction="none")
-
-        epsilon = self.config.epsilon
-        return pgd(objective, images, epsilon=epsilon, steps=_VALIDATION_STEPS).images
-
     def warnings(self, means: dict[str, float]) -> list[str]:
         """See `Task`."""
-        return []
+        return [_OVERFITTED] if self.overfitted else []
 
     def state(self) -> dict[str, Any]:
         """See `Task`."""
@@ -282,3 +292,7 @@ def _turn(images: Tensor, quarters: Tensor) -> Tensor:
     """Turns each image (N, C, S, S) by its own number (N,) of quarter turns."""
     turned = torch.stack([images.rot90(k, (2, 3)) for k in range(4)], dim=1)
     return turned[torch.arange(len(images), device=images.device), quarters]
+
+
+def _loss_of(model: nn.Module, labels: Tensor, images: Tensor) -> Tensor:
+    return F.cross_entropy(model(images), labels, reduction="none")

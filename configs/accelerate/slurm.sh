@@ -1,18 +1,30 @@
 #!/bin/bash
-# Two machines with eight GPUs each under Slurm; submit the same file again to go on.
+# Two machines with eight GPUs each under Slurm:
 #   sbatch configs/accelerate/slurm.sh configs/cifar10.yaml run.name=cifar10
+# Five minutes before its time is up the job saves its state and queues itself again.
 #SBATCH --job-name=atd
 #SBATCH --nodes=2
 #SBATCH --ntasks-per-node=1
 #SBATCH --gpus-per-node=8
-#SBATCH --cpus-per-task=32
+#SBATCH --cpus-per-task=64
 #SBATCH --time=12:00:00
-# The state is saved before the time is up, and the job queues itself again.
-#SBATCH --signal=TERM@120
+#SBATCH --signal=B:USR1@300
 #SBATCH --requeue
-set -euo pipefail
+#SBATCH --open-mode=append
+set -uo pipefail
+
+again=""
+save() {
+    again=yes
+    # To the job's steps: torchrun passes it on, and all processes save at the next step.
+    scancel --signal=TERM "$SLURM_JOB_ID"
+}
+trap save USR1
 
 first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+export OMP_NUM_THREADS=$((SLURM_CPUS_PER_TASK / SLURM_GPUS_ON_NODE))
+# Otherwise restarted processes look for each other at the addresses of those before them.
+export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1
 config=$1
 shift
 srun torchrun \
@@ -22,4 +34,14 @@ srun torchrun \
     --rdzv-backend c10d \
     --rdzv-endpoint "$first:29500" \
     --max-restarts 3 \
-    train.py --config "$config" "$@"
+    train.py --config "$config" "$@" &
+step=$!
+wait "$step"
+status=$?
+if [[ $again ]]; then
+    # The signal ended the first wait, not the step.
+    wait "$step"
+    scontrol requeue "$SLURM_JOB_ID"
+    exit 0
+fi
+exit "$status"

@@ -194,12 +194,8 @@ def test_stopping_early_changes_no_metric(convolutional, splits, settings, monke
     tier = Tier("custom", (Member("pgd", 3, 4), Member("square", 20)))
     settings = dataclasses.replace(settings, tier=tier, epsilon=0.1)
     short = evaluate(convolutional, splits, settings, name="toy")
-    attack = type(settings).attack
-    monkeypatch.setattr(
-        type(settings),
-        "attack",
-        lambda self, members=None, **options: attack(self, members, **{**options, "stop": None}),
-    )
+    for module in ("rounds", "probes"):
+        monkeypatch.setattr(f"atd.evaluation.{module}.stops", lambda *_: (None, None))
     whole = evaluate(convolutional, splits, settings, name="toy")
     assert not np.array_equal(short.id_test.attacked, whole.id_test.attacked)
     for key in ("datasets", "mean", "mean_near", "threshold", "checks", "curves"):

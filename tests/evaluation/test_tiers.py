@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from atd.config import EvaluateConfig
 from atd.evaluation import tiers
 from atd.evaluation.subject import Subject
 from atd.evaluation.tiers import Member, Tier, resolve_tier
-from atd.evaluation.worst import Attack, attack_batch
+from atd.evaluation.worst import Attack, Group, attack_batch
 
 
 @pytest.mark.parametrize(
@@ -72,7 +73,7 @@ def test_passes_are_what_an_attack_takes(convolutional, images, kind: str) -> No
     detector, other = Counting().eval(), Counting(seed=1).eval()
     pixels = images("any", 0, 256, 3).pixels
     attack = Attack(members=(member,), epsilon=0.1, targets=pixels / 255, sources=(other,))
-    attack_batch(Subject(detector), attack, 1, pixels, pixels[:, 0, 0, 0].long())
+    attack_batch(Subject(detector), [Group(pixels, torch.arange(3), 1, attack)])
     forward, backward = member.passes
     assert calls["backward"] - 1 == backward
     assert abs(calls["forward"] - 1 - forward) <= 2

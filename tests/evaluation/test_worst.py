@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from atd.evaluation.subject import Subject
 from atd.evaluation.tiers import Member
-from atd.evaluation.worst import Attack, attack_batch, join_parts, start_noise
+from atd.evaluation.worst import Attack, Group, attack_batch, join_parts, start_noise
 
 EPSILON = 8 / 255
 
@@ -16,7 +16,7 @@ def run(detector: nn.Module, pixels: Tensor, direction: int = 1, **attack: objec
     chosen = Attack(**{"epsilon": EPSILON, "members": (Member("pgd", 5),)} | attack)
     indices = torch.arange(len(pixels))
     subject = Subject(detector.eval(), chosen.draws)
-    return attack_batch(subject, chosen, direction, pixels, indices)
+    return attack_batch(subject, [Group(pixels, indices, direction, chosen)])[0]
 
 
 def test_start_is_a_function_of_seed_restart_and_index() -> None:
@@ -131,7 +131,7 @@ def test_joined_parts_do_not_depend_on_how_they_were_cut(convolutional, images, 
     parts = []
     for rows in torch.randperm(10, generator=torch.Generator().manual_seed(0)).split(list(sizes)):
         subject = Subject(convolutional.eval())
-        parts.append(attack_batch(subject, chosen, 1, pixels[rows], rows))
+        parts += attack_batch(subject, [Group(pixels[rows], rows, 1, chosen)])
     joined = join_parts(parts)
     assert joined.keys() == whole.keys()
     for key, value in whole.items():

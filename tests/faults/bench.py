@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.faults import plants
 from tests.faults.job import Ended, Job
 from tests.faults.settings import HELD, write_config
 
@@ -30,6 +29,7 @@ __all__ = [
     "send",
     "stage_of",
     "steps_of",
+    "waiting",
 ]
 
 PATIENCE = 30.0
@@ -169,6 +169,11 @@ def judge(trial: Trial, ended: Ended, codes: set[int], words: str = "") -> None:
         trial.note += f" {ended.codes} {last_line(ended)}"
 
 
+def waiting(seconds: float) -> tuple[str, ...]:
+    """Options of a job whose processes wait so long for one that says nothing."""
+    return (f"run.timeout_minutes={seconds / 60}",)
+
+
 def hurt_at_random(
     bench: Bench,
     trial: Trial,
@@ -177,6 +182,7 @@ def hurt_at_random(
     plant: Callable[[int], None] | None = None,
     torchrun: bool = False,
     training: bool = False,
+    patience: float = PATIENCE,
 ) -> tuple[Path, Job]:
     """Starts a job and does something to it at a random moment, before it ends.
 
@@ -186,8 +192,8 @@ def hurt_at_random(
     while True:
         folder = bench.folder()
         moment = bench.moment(kind, trial.processes)
-        plant = plant or plants.short_timeout(PATIENCE)
-        job = Job(bench.config(kind), folder, trial.processes, plant=plant, torchrun=torchrun)
+        config, options = bench.config(kind), waiting(patience)
+        job = Job(config, folder, trial.processes, plant, options, torchrun=torchrun)
         while training and job.running() and stage_of(folder) == "start":
             job.run_for(0.1)
         if job.run_for(moment):

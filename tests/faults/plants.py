@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import datetime
 import random
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-__all__ = ["jumping_clock", "no_pictures", "short_timeout", "slow"]
+__all__ = ["jumping_clock", "no_pictures", "slow"]
 
 
 def no_pictures() -> None:
@@ -49,19 +48,5 @@ def jumping_clock(seed: int) -> Callable[[int], None]:
         draws = random.Random(seed + rank)
         true = time.time
         time.time = lambda: true() + draws.uniform(-1, 1) * 365 * 86400
-
-    return plant
-
-
-def short_timeout(seconds: float) -> Callable[[int], None]:
-    """A process group that gives up on a silent process sooner than the default."""
-
-    def plant(rank: int) -> None:
-        import torch.distributed as dist
-
-        original, limit = dist.init_process_group, datetime.timedelta(seconds=seconds)
-        dist.init_process_group = lambda *given, **named: original(
-            *given, **{**named, "timeout": limit}
-        )
 
     return plant

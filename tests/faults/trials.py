@@ -25,6 +25,7 @@ from tests.faults.bench import (
     send,
     stage_of,
     steps_of,
+    waiting,
 )
 from tests.faults.job import Job, children
 from tests.faults.settings import HELD, STREAMED
@@ -43,7 +44,7 @@ def kill(bench: Bench, processes: int) -> list[Trial]:
     folder, trials = bench.folder(), []
     longest = bench.reference(HELD, processes)[1] / 2
     while len(trials) < KILLS_OF_A_RUN:
-        job = Job(bench.config(HELD), folder, processes, plant=plants.short_timeout(PATIENCE))
+        job = Job(bench.config(HELD), folder, processes, options=waiting(PATIENCE))
         if not job.run_for(bench.draws.uniform(0.0, longest)):
             break
         trial = Trial("kill -9 of a rank", processes, stage_of(folder))
@@ -138,7 +139,7 @@ def silent(bench: Bench, processes: int) -> Trial:
         bench,
         trial,
         lambda job: send(job, rank, signal.SIGSTOP),
-        plant=plants.short_timeout(SILENCE),
+        patience=SILENCE,
     )
     others = [pid for index, pid in enumerate(job.pids) if index != rank]
     since, limit = time.monotonic(), 10 * SILENCE
@@ -253,9 +254,9 @@ def full_tmpfs(bench: Bench, processes: int) -> Trial | None:
     command = ["mount", "-t", "tmpfs", "-o", "size=256m", "tmpfs", str(folder)]
     if subprocess.run(command, capture_output=True).returncode:
         return None  # only root may
-    ballast, plant = folder / "ballast", plants.short_timeout(PATIENCE)
+    ballast = folder / "ballast"
     try:
-        job = Job(bench.config(HELD), folder, processes, plant=plant)
+        job = Job(bench.config(HELD), folder, processes, options=waiting(PATIENCE))
         if job.run_for(bench.moment(HELD, processes)):
             trial.stage = stage_of(folder)
             _fill(ballast)

@@ -6,7 +6,10 @@ them in several and saves what each process ends with.
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import os
+import signal
 import sys
 from functools import partial
 from importlib.util import find_spec
@@ -19,13 +22,14 @@ from torch import distributed, nn
 
 from atd.config import AtdConfig, BackboneConfig, PretrainConfig
 from atd.data.images import HeldPixels, ImageSet
-from atd.errors import UserError
+from atd.errors import Interrupted, UserError
 from atd.models.backbones import build_backbone
 from atd.models.detector import Detector, DetectorConfig
 from atd.models.gan import FeatureGenerator, PixelGenerator
 from atd.training.adversarial_gan import AdversarialGan
 from atd.training.global_norm import global_batch_statistics
 from atd.training.logbook import Logbook
+from atd.training.loop import fit
 from atd.training.processes import Processes
 from atd.training.robust_pretraining import RobustPretraining
 from atd.training.stream import Stream
@@ -46,6 +50,7 @@ ATD = {
     "boundary": {"generator_objective": "boundary", "normalisation": "none"},
     "attacked generated": {"attack_generated": True, "normalisation": "batch"},
     "fine-tuned": {"finetune": True},
+    "carried": {"attack_start": "carried", "step_schedule": "rising"},
     "pixels": {"features": "pixels", "normalisation": "batch"},
     "clean, no generator": {"adversarial": False, "generator": "none", "normalisation": "batch"},
 }
@@ -158,7 +163,9 @@ def train(task, processes, steps=STEPS):
     """Every module's final values, each step's mean scalars and those of a validation."""
     rows = []
     for step, batch in enumerate(islice(task.batches(0), steps)):
-        rows.append(processes.mean(task.step(step, batch)))
+        scalars = task.step(step, batch)
+        means = processes.mean(torch.stack(list(scalars.values())))
+        rows.append(dict(zip(scalars, means.tolist(), strict=True)))
     owners = ("model", "average", "detector", "generator")
     modules = {owner: getattr(task, owner, None) for owner in owners}
     values = {
@@ -173,6 +180,67 @@ def train(task, processes, steps=STEPS):
         scalars = torch.tensor([row[key] for row in rows], dtype=torch.float64)
         values[f"scalar.{key}"] = scalars
     return values
+
+
+RESUMED = (
+    "hat, batch norm",
+    "hat, group norm",
+    "imitate",
+    "deceive",
+    "fine-tuned",
+    "pixels",
+    "carried",
+)
+"""Trained further on another number of processes, from the middle of their second epoch."""
+
+STOP = 3
+
+
+def alone(processes):
+    """One of several processes as if it were the only one."""
+    single = copy.copy(processes)
+    single.count, single.rank, single.is_main = 1, 0, True
+    return single
+
+
+def interrupted(task):
+    """The task, which is asked to stop in its step `STOP`."""
+    step = task.step
+
+    def stopping(index, batch):
+        if index + 1 == STOP:
+            signal.raise_signal(signal.SIGTERM)
+        return step(index, batch)
+
+    task.step = stopping
+    return task
+
+
+def train_on(case, folder, processes, stop=False):
+    """Trains a case with the loop, from its saved state; `stop` leaves it half done."""
+    builders = {name: build for name, build, _ in cases()}
+    task = builders[case](processes, torch.float64, 1)
+    task = interrupted(task) if stop else task
+    with contextlib.suppress(Interrupted):
+        fit(task, Path(folder), processes, Logbook(None))
+    return task
+
+
+def resume_on_another_number(folder, processes):
+    """Each case begun by one process and ended by all, and the other way round."""
+    for case in RESUMED:
+        for begin, end in (("alone", "all"), ("all", "alone")):
+            for part, who in (("begin", begin), ("end", end)):
+                if who == "all":
+                    train_on(case, resumed_in(folder, case, begin), processes, part == "begin")
+                elif processes.is_main:
+                    single = alone(processes)
+                    train_on(case, resumed_in(folder, case, begin), single, part == "begin")
+                processes.wait()
+
+
+def resumed_in(folder, case, begin):
+    return Path(folder) / f"{case} begun by {begin}"
 
 
 def file_of(folder, case, dtype, number, rank):
@@ -243,6 +311,7 @@ def main(folder):
         save_file(
             normalise(name, processes), file_of(folder, name, torch.float64, 0, processes.rank)
         )
+    resume_on_another_number(folder, processes)
     task = pretraining("hat", "batch norm", processes, torch.float32, 1)
     if processes.rank == 1:
         task.model.head.bias.data[2] = 1e-30

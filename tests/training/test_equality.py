@@ -16,6 +16,7 @@ from torch import nn
 
 import atd
 from atd.errors import UserError
+from atd.training.checkpoint import load_state
 from atd.training.global_norm import global_batch_statistics, normalises_over_batch
 from atd.training.processes import Processes, parts
 
@@ -84,6 +85,30 @@ def test_two_processes_train_what_one_trains(pair, alone, case):
         compare({key: first[key] for key in names}, {key: expected[key] for key in names}, **ROUGH)
 
 
+@pytest.mark.dist
+@pytest.mark.parametrize("case", HERE["RESUMED"])
+@pytest.mark.parametrize("begin", ["alone", "all"])
+def test_a_state_goes_on_on_another_number_of_processes(pair, processes, tmp_path, case, begin):
+    folder = HERE["resumed_in"](pair, case, begin)
+    task = HERE["train_on"](case, tmp_path, processes)
+    ends = [place / f"{task.stage}.1.safetensors" for place in (tmp_path, folder)]
+    whole, resumed = (dict(_flat(load_state(end))) for end in ends)
+    assert whole["step"] == resumed["step"] == task.steps > HERE["STOP"]
+    assert whole["best_epoch"] == resumed["best_epoch"]
+    assert whole.keys() == resumed.keys()
+    for name, value in whole.items():
+        if isinstance(value, torch.Tensor):
+            torch.testing.assert_close(resumed[name], value, **EXACT, msg=name)
+
+
+def _flat(node, name=""):
+    if not isinstance(node, dict | list):
+        yield name, node
+        return
+    for key, value in node.items() if isinstance(node, dict) else enumerate(node):
+        yield from _flat(value, f"{name}.{key}" if name else str(key))
+
+
 @pytest.mark.parametrize("case", [case for case, (_, ways) in CASES.items() if len(ways) == 3])
 @pytest.mark.parametrize("number", [2, 4])
 def test_parts_of_a_batch_train_what_the_whole_batch_trains(processes, alone, case, number):
@@ -99,8 +124,9 @@ def test_no_pass_gets_more_images_than_the_device_takes(processes, case):
         sides = 1
         task.model.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
     else:
-        sides, features = 2, task.detector.features
-        task.detector.features = lambda x: (sizes.append(len(x)), features(x))[1]
+        passed = task.frozen_pass or task.detector
+        sides, features = 2, passed.features
+        passed.features = lambda x: (sizes.append(len(x)), features(x))[1]
     task.step(0, next(task.batches(0)))
     assert set(sizes) == {sides * HERE["BATCH"] // 4}
 

@@ -10,8 +10,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from atd.config import PretrainConfig
+from atd.config import BackboneConfig, PretrainConfig
 from atd.data.sampler import generator_for
+from atd.models.backbones import build_backbone
+from atd.models.folding import FrozenPass
 from atd.training.checkpoint import load_state, save_state
 from atd.training.logbook import Logbook
 from atd.training.robust_pretraining import RobustPretraining
@@ -103,6 +105,60 @@ def restated_loss(task, images, labels, objective, size):
         reached = model(images + config.helper_reach * (attacked - images))
         loss = loss + config.gamma * F.cross_entropy(reached, judged)
     return loss
+
+
+def restated_single_step(model, images, labels, attack, epsilon):
+    """One step on the classification loss, in evaluation mode, from a uniform start."""
+    draws = torch.rand(images.shape, generator=generator_for("pretrain", "attack", 0, 0)) * 2 - 1
+    start, size = {"fgsm-rs": (1.0, 1.25), "n-fgsm": (2.0, 1.0)}[attack]
+    x = (images + start * epsilon * draws).clamp(0, 1).requires_grad_(True)
+    F.cross_entropy(model(x), labels, reduction="sum").backward()
+    x = x.detach() + size * epsilon * x.grad.sign()
+    if attack == "fgsm-rs":
+        x = images + (x - images).clamp(-epsilon, epsilon)
+    return x.clamp(0, 1)
+
+
+@pytest.mark.parametrize("attack", ["fgsm-rs", "n-fgsm"])
+@pytest.mark.parametrize("objective", OBJECTIVES[1:])
+def test_single_step_attacks_are_the_published_ones(make, attack, objective):
+    task = make(objective, attack=attack)
+    images, labels = next(task.batches(0))
+    expected = restated_single_step(copy.deepcopy(task.model).eval(), images, labels, attack, 0.1)
+    passes = []
+    task.model.register_forward_pre_hook(lambda model, _: passes.append(model.training))
+    found = task._attack(0, images, labels)
+    torch.testing.assert_close(found, expected)
+    assert passes == [False]
+    assert float((found - images).abs().max()) > (0.2 if attack == "n-fgsm" else 0.09)
+
+
+def test_rising_steps_end_with_all_of_them(make):
+    task = make("hat", step_schedule="rising", steps=3)
+    passes = []
+    task.model.register_forward_pre_hook(lambda model, _: passes.append(model.training))
+    run(task)
+    in_attacks = [len(part) for part in "".join("ET"[mode] for mode in passes).split("TTT")]
+    assert in_attacks == [1 + steps for steps in (1, 1, 2, 2, 3, 3)] + [0]
+
+
+@pytest.mark.parametrize(("bfloat16", "tolerance"), [(False, 1e-4), (True, 0.05)])
+def test_the_folded_copy_that_is_attacked_follows_the_training(make, bfloat16, tolerance):
+    torch.manual_seed(0)
+    backbone = build_backbone(BackboneConfig(width=4), channels=1, classes=3, image_size=8)
+    task = make(model=backbone, lr=0.3)
+    task.frozen_pass = FrozenPass(backbone, bfloat16=bfloat16)
+    images, _ = next(task.batches(0))
+    outputs = []
+    for _ in range(2):
+        with task._attackable() as classify:
+            outputs.append(classify(images))
+        expected = backbone.eval()(images)
+        torch.testing.assert_close(outputs[-1], expected, rtol=tolerance, atol=tolerance)
+        run(task)
+    assert not torch.allclose(*outputs, rtol=tolerance, atol=tolerance)
+    assert make("hat", model=backbone).frozen_pass is not None
+    assert make("standard", model=backbone).frozen_pass is None
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
@@ -234,6 +290,32 @@ def test_validation_attacks_unless_training_is_standard(make):
     assert same["val_pgd20_accuracy"] == same["val_accuracy"]
     standard = make("standard").validate(6, SILENT)
     assert standard == {"val_accuracy": same["val_accuracy"], "selection": same["val_accuracy"]}
+
+
+@pytest.mark.parametrize(
+    ("clean", "single", "robust", "warned"),
+    [
+        (0.9, 0.8, 0.1, True),
+        (0.9, 0.95, 0.0, True),
+        (0.9, 0.8, 0.5, False),
+        (0.8, 0.2, 0.05, False),
+        (0.3, 0.0, 0.0, False),
+    ],
+)
+def test_robustness_to_the_own_attack_alone_is_warned_of(make, clean, single, robust, warned):
+    task = make("hat")
+    values = iter([clean, single, robust])
+    task._accuracy = lambda *_: next(values)
+    measured = task.validate(6, SILENT)
+    assert [measured[f"val_{key}accuracy"] for key in ("", "fgsm_", "pgd20_")] == [
+        clean,
+        single,
+        robust,
+    ]
+    assert measured["selection"] == robust
+    found = task.warnings({"loss": 1.0})
+    assert bool(found) == warned
+    assert all("catastrophic overfitting" in text for text in found)
 
 
 def test_bfloat16_passes_keep_float32_weights(make):

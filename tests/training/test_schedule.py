@@ -1,4 +1,4 @@
-"""The learning rate is torch's OneCycleLR; averaged weights follow the published rule."""
+"""The learning rate is torch's OneCycleLR; attack steps rise evenly; weights are averaged."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch import nn
 
-from atd.training.schedule import one_cycle, set_learning_rate, update_average
+from atd.training.schedule import attack_steps, one_cycle, set_learning_rate, update_average
 
 
 @given(total=st.integers(2, 60), peak=st.floats(1e-4, 10), warmup=st.floats(0.05, 0.95))
@@ -35,6 +35,17 @@ def test_one_cycle_is_torchs(total, peak, warmup):
 def test_one_cycle_never_exceeds_its_peak(total, warmup):
     rates = [one_cycle(step, total, 0.2, warmup) for step in range(total)]
     assert all(0 < rate <= 0.2 + 1e-12 for rate in rates)
+
+
+@given(total=st.integers(1, 60), most=st.integers(1, 12))
+def test_rising_attack_steps_take_equal_shares_of_the_training(total, most):
+    steps = [attack_steps(step, total, most, "rising") for step in range(total)]
+    assert steps == sorted(steps)
+    assert steps[0] >= 1
+    assert steps[-1] == most
+    for count in range(1, most + 1):
+        assert abs(steps.count(count) - total / most) < 1
+    assert {attack_steps(step, total, most, "constant") for step in range(total)} == {most}
 
 
 def test_every_group_gets_the_rate():

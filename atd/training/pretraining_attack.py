@@ -1,0 +1,92 @@
+"""The attack of robust pre-training: PGD, or a single step from a random start."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from atd.attacks import default_step_size, pgd
+from atd.config import PretrainConfig
+from atd.training.losses import kl_per_sample
+
+__all__ = ["perturbed"]
+
+# Half-width of the uniform start, length of the step, and radius of the ball, in epsilon.
+_SINGLE_STEP = {
+    # Wong et al. 2020 (arXiv:2001.03994).
+    "fgsm-rs": (1.0, 1.25, 1.0),
+    # de Jorge et al. 2022 (arXiv:2202.01181): the ball holds all that a step from the start
+    # can reach, so nothing is clipped but to [0, 1].
+    "n-fgsm": (2.0, 1.0, 3.0),
+}
+
+
+def perturbed(
+    classify: Callable[[Tensor], Tensor],
+    images: Tensor,
+    labels: Tensor,
+    draws: Tensor,
+    config: PretrainConfig,
+    *,
+    objective: str,
+    steps: int,
+) -> Tensor:
+    """Images attacked as `pretrain.attack` says.
+
+    PGD raises the KL divergence from the clean output (TRADES, HAT), or the classification loss
+    (`adversarial`). A single step always follows the classification loss: it needs no clean
+    output, and its gradient does not vanish near the image as that of KL does.
+
+    Args:
+        classify: Maps images to class logits, in the state in which it is attacked.
+        images: Clean images (N, C, H, W) in [0, 1].
+        labels: Their classes (N,).
+        draws: Randomness shaped like the images: standard normal for `pgd`, else uniform in
+            [-1, 1).
+        config: Options.
+        objective: `adversarial`, `trades` or `hat`.
+        steps: Steps of PGD.
+
+    Returns:
+        Images (N, C, H, W) in [0, 1]; with `n-fgsm` up to 3 epsilon away, else up to epsilon.
+    """
+
+    def loss(x: Tensor) -> Tensor:
+        return F.cross_entropy(classify(x), labels, reduction="none")
+
+    epsilon = config.epsilon
+    if config.attack != "pgd":
+        start, step, radius = _SINGLE_STEP[config.attack]
+        return pgd(
+            loss,
+            images,
+            epsilon=radius * epsilon,
+            steps=1,
+            step_size=step * epsilon,
+            noise=start / radius * draws,
+            keep="last",
+        ).images
+    adversarial = objective == "adversarial"
+    # KL has no gradient at the image itself; the published start is 1e-3 N(0, 1).
+    noise = draws.clamp(-1, 1) if adversarial else 1e-3 * draws / max(epsilon, 1e-12)
+    return pgd(
+        loss if adversarial else _divergence_from(classify, images),
+        images,
+        epsilon=epsilon,
+        steps=steps,
+        step_size=config.step_size or default_step_size(epsilon, steps),
+        noise=noise,
+        keep="last",
+    ).images
+
+
+def _divergence_from(
+    classify: Callable[[Tensor], Tensor], images: Tensor
+) -> Callable[[Tensor], Tensor]:
+    """KL of the output at other images (N, C, H, W) from that at the clean ones."""
+    with torch.no_grad():
+        clean = classify(images)
+    return lambda x: kl_per_sample(clean, classify(x))

@@ -1,0 +1,116 @@
+"""Writes docs/performance.md from what the speed benchmarks left in docs/performance/.
+
+    python -m benchmarks.performance
+
+The prose stands in `benchmarks/performance.template.md`; every number in it is one of these:
+
+    {{table BENCHMARK}}                   its table on each kind of device
+    {{targets}}                           targets beside what was measured
+    {{times BENCHMARK/DEVICE/ROW}}        how many times faster a row is than the published step
+    {{share BENCHMARK/DEVICE/ROW}}        its share of the matrix ceiling in %
+    {{auroc DEVICE}}                      AUROC of every way to evaluate
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from atd.errors import UserError, run_command
+from atd.evaluation.files import replacing
+from benchmarks.pipeline_table import pipeline_table
+from benchmarks.speed_table import table
+from benchmarks.targets import targets
+
+__all__ = ["fill"]
+
+_DEVICES = {"cpu": "CPU", "cuda": "CUDA"}
+_FIELD = re.compile(r"\{\{(\w+)(?: ([^}]+))?\}\}")
+
+Found = dict[tuple[str, str], dict[str, Any]]
+
+
+def main() -> None:
+    run_command(_main)
+
+
+def _main() -> None:
+    options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    options.add_argument("--results", type=Path, default=Path("docs/performance"))
+    options.add_argument("--output", type=Path, default=Path("docs/performance.md"))
+    arguments = options.parse_args()
+    template = Path(__file__).with_name("performance.template.md").read_text(encoding="utf-8")
+    text = fill(template, read(arguments.results))
+    with replacing(arguments.output) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def read(folder: Path) -> Found:
+    """The results in a folder by benchmark and device.
+
+    Raises:
+        UserError: There are none.
+    """
+    found: Found = {}
+    for file in sorted(folder.glob("*.json")):
+        result = json.loads(file.read_text(encoding="utf-8"))
+        found[result["benchmark"], result["setting"]["device"]] = result
+    if not found:
+        raise UserError(f"{folder}: no results; run python -m benchmarks.train_step --output ...")
+    return found
+
+
+def fill(template: str, found: Found) -> str:
+    """The template with every field replaced.
+
+    Raises:
+        UserError: A field is unknown.
+    """
+    fields: dict[str, Callable[[str], str]] = {
+        "table": lambda name: _tables(name, found),
+        "targets": lambda _: targets(found),
+        "times": lambda place: _number(place, found, lambda row: row["times_faster"]["median"], 1),
+        "share": lambda place: _number(place, found, lambda row: 100 * row["matrix_share"], 0),
+        "auroc": lambda device: _aurocs(device, found),
+    }
+
+    def replaced(match: re.Match[str]) -> str:
+        kind, argument = match.groups()
+        if kind not in fields:
+            raise UserError(f"{match[0]}: unknown field; there are {', '.join(fields)}")
+        return fields[kind](argument or "")
+
+    return _FIELD.sub(replaced, template)
+
+
+def _tables(name: str, found: Found) -> str:
+    parts = []
+    for device, title in _DEVICES.items():
+        result = found.get((name, device))
+        if result is None:
+            parts.append(f"**{title}**: not measured yet.")
+            continue
+        text = pipeline_table(result) if name == "pipeline" else table(result)
+        parts.append(f"**{title}**\n\n{text}")
+    return "\n\n".join(parts)
+
+
+def _number(place: str, found: Found, get: Callable[[Any], float], digits: int) -> str:
+    name, device, row = place.split("/", 2)
+    rows = {item["name"]: item for item in found.get((name, device), {"rows": []})["rows"]}
+    return f"{get(rows[row]):.{digits}f}" if row in rows else "(not measured)"
+
+
+def _aurocs(device: str, found: Found) -> str:
+    result = found.get(("scoring", device))
+    if result is None:
+        return "(not measured)"
+    return ", ".join(f"{name} {value:.6f}" for name, value in result["auroc"].items())
+
+
+if __name__ == "__main__":
+    main()

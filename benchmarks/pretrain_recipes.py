@@ -1,0 +1,224 @@
+"""Robustness per second of pre-training: one option changed at a time, several seeds.
+
+    python -m benchmarks.pretrain_recipes --output docs/pretrain_recipes.md
+
+The recipes of a seed share one helper network. Robustness is the accuracy under PGD-20 of ID test
+images, which neither training nor the choice of the best epoch has seen. Finished runs are kept in
+the JSON file beside the table; the same command goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+from atd.attacks import frozen, pgd
+from atd.config import Config, load
+from atd.data.images import ImageSet, batches
+from atd.data.splits import DataSplits, load_splits
+from atd.errors import run_command
+from atd.evaluation.files import replacing
+from atd.evaluation.provenance import provenance
+from atd.models.backbones import Backbone
+from atd.pipeline import Run
+from atd.training.logbook import Logbook
+from atd.training.loop import Task
+from atd.training.processes import Processes
+
+RECIPES: dict[str, list[str]] = {
+    "the config's": [],
+    "PGD-10": ["pretrain.steps=10"],
+    "PGD-2": ["pretrain.steps=2"],
+    "PGD-2, 18 epochs": ["pretrain.steps=2", "pretrain.epochs=18"],
+    "PGD-1": ["pretrain.steps=1"],
+    "PGD, rising from 1 to 5": ["pretrain.step_schedule=rising"],
+    "PGD, rising from 1 to 5, 17 epochs": [
+        "pretrain.step_schedule=rising",
+        "pretrain.epochs=17",
+    ],
+    "PGD, rising from 1 to 10": ["pretrain.step_schedule=rising", "pretrain.steps=10"],
+    "FGSM-RS": ["pretrain.attack=fgsm-rs"],
+    "FGSM-RS, 23 epochs": ["pretrain.attack=fgsm-rs", "pretrain.epochs=23"],
+    "N-FGSM": ["pretrain.attack=n-fgsm"],
+    "batches of 128, linear rate": ["pretrain.batch_size=128", "pretrain.lr=0.42"],
+    "batches of 256, linear rate": ["pretrain.batch_size=256", "pretrain.lr=0.84"],
+    "batches of 256, linear rate, 36 epochs": [
+        "pretrain.batch_size=256",
+        "pretrain.lr=0.84",
+        "pretrain.epochs=36",
+    ],
+    "batches of 256, same rate": ["pretrain.batch_size=256"],
+}
+_STEPS = 20
+_HELPER = "helper.safetensors"
+
+
+def main() -> None:
+    run_command(_main)
+
+
+def _main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--config", default="configs/digits.yaml")
+    parser.add_argument("--output", type=Path, required=True, help="the Markdown table")
+    parser.add_argument("--work", type=Path, default=Path("checkpoints/pretrain_recipes"))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--recipes", nargs="+", default=list(RECIPES), metavar="NAME")
+    parser.add_argument("overrides", nargs="*", metavar="key=value")
+    arguments = parser.parse_intermixed_args()
+    file = arguments.output.with_suffix(".json")
+    processes = Processes("cpu")
+    for seed in arguments.seeds:
+        splits = load_splits(load(arguments.config, [*arguments.overrides, f"run.seed={seed}"]))
+        for recipe in arguments.recipes:
+            done: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
+            if f"{recipe}/{seed}" in done:
+                continue
+            options = [*arguments.overrides, *RECIPES[recipe], f"run.seed={seed}"]
+            found = _measured(arguments.config, options, splits, processes, arguments.work)
+            done[f"{recipe}/{seed}"] = {**found, "overrides": options}
+            _write(file, json.dumps(done, indent=1) + "\n")
+            _write(arguments.output, _page(done, arguments.config))
+
+
+def _measured(
+    origin: str, options: list[str], splits: DataSplits, processes: Processes, work: Path
+) -> dict[str, Any]:
+    """Pre-trains once; the seed's helper is taken from, or left in, the work folder."""
+    with tempfile.TemporaryDirectory() as folder:
+        config = load(origin, [*options, f"run.dir={folder}"])
+        shared, mine = work / f"{config.run.seed}-{_HELPER}", Path(folder) / "state" / _HELPER
+        mine.parent.mkdir()
+        if shared.exists():
+            mine.write_bytes(shared.read_bytes())
+        run = _Pretraining(config, processes, splits)
+        backbone = run.pretrained()
+        if not shared.exists() and mine.exists():
+            work.mkdir(parents=True, exist_ok=True)
+            shared.write_bytes(mine.read_bytes())
+    test = splits.id_test
+    return {
+        "pgd20_accuracy": _accuracy(backbone, test, config.pretrain.epsilon),
+        "clean_accuracy": _accuracy(backbone, test, 0.0),
+        "seconds": run.seconds,
+        "warnings": run.warned,
+        "images": len(test),
+        "provenance": provenance(config, seed=config.run.seed, seconds=run.seconds),
+    }
+
+
+class _Pretraining(Run):
+    """The pre-training of a run, with the processor time of its steps."""
+
+    seconds = 0.0
+    warned = 0
+
+    def pretrained(self) -> Backbone:
+        """The backbone of the best epoch."""
+        assert self.splits is not None
+        backbone = self._backbone(self.splits, Logbook(None))
+        assert backbone is not None
+        return backbone
+
+    def _fit(self, task: Task, logbook: Logbook) -> None:
+        if task.stage == "pretrain":
+            vars(task).update(step=partial(self._timed, task.step), warnings=self._counted(task))
+        super()._fit(task, logbook)
+
+    def _timed(self, function: Any, *arguments: Any) -> Any:
+        started = time.process_time()
+        result = function(*arguments)
+        self.seconds += time.process_time() - started
+        return result
+
+    def _counted(self, task: Task) -> Any:
+        warnings = task.warnings
+
+        def counted(means: dict[str, float]) -> list[str]:
+            found = warnings(means)
+            self.warned += bool(found)
+            return found
+
+        return counted
+
+
+def _accuracy(model: Backbone, images: ImageSet, epsilon: float) -> float:
+    """Accuracy with every image attacked by PGD-20 on the classification loss, in float32."""
+    correct = 0
+    with frozen(model):
+        for pixels, labels, _ in batches(images, torch.arange(len(images)).split(256)):
+            loss = partial(_loss, model, labels)
+            attacked = pgd(loss, pixels.float() / 255, epsilon=epsilon, steps=_STEPS).images
+            with torch.no_grad():
+                correct += int((model(attacked).argmax(1) == labels).sum())
+    return correct / len(images)
+
+
+def _loss(model: Backbone, labels: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+    return F.cross_entropy(model(images), labels, reduction="none")
+
+
+def _page(done: dict[str, Any], origin: str) -> str:
+    config: Config = load(origin)
+    base = statistics.mean(run["seconds"] for key, run in done.items() if _is(key, "the config's"))
+    rows = []
+    for recipe, options in RECIPES.items():
+        runs = [run for key, run in done.items() if _is(key, recipe)]
+        if not runs:
+            continue
+        seconds = statistics.mean(run["seconds"] for run in runs)
+        warned = sum(run["warnings"] > 0 for run in runs)
+        cells = [
+            _spread([run[key] for run in runs]) for key in ("pgd20_accuracy", "clean_accuracy")
+        ]
+        text = " ".join(options) or "(none)"
+        rows.append(
+            f"| {recipe} | `{text}` | {len(runs)} | {' | '.join(cells)} | {seconds:.1f} | "
+            f"{base / seconds:.2f} | {warned} |"
+        )
+    some = next(iter(done.values()))
+    facts = some["provenance"]
+    return f"""# Recipes of robust pre-training: {Path(origin).stem}
+
+{config.pretrain.objective.upper()}, PGD-{config.pretrain.steps}, {config.pretrain.epochs} epochs,
+batches of {config.pretrain.batch_size}, learning rate {config.pretrain.lr:g}, epsilon
+{config.pretrain.epsilon:g}; each recipe changes the options named. Accuracy on {some["images"]} ID
+test images after PGD-{_STEPS} and on the clean ones, mean ± standard deviation over seeds. Seconds
+are processor time of the training steps, without validation; `speed` is relative to the config's
+own recipe. `overfitted`: runs that were warned of catastrophic overfitting in some epoch (the best
+epoch by held-out PGD-20 accuracy is kept). Linear rate: the learning rate grows with the batch.
+
+| recipe | options | seeds | PGD-{_STEPS} accuracy | clean accuracy | seconds | speed | overfitted |
+|---|---|---:|---:|---:|---:|---:|---:|
+{chr(10).join(rows)}
+
+Made by `python -m benchmarks.pretrain_recipes --config {origin}`; every run is in the JSON file of
+the same name, with its options. Commit {facts["commit"]}, {facts["hardware"]}, {facts["date"]}.
+"""
+
+
+def _is(key: str, recipe: str) -> bool:
+    return key.rsplit("/", 1)[0] == recipe
+
+
+def _spread(values: list[float]) -> str:
+    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
+    return f"{statistics.mean(values):.3f} ± {deviation:.3f}"
+
+
+def _write(file: Path, text: str) -> None:
+    with replacing(file) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

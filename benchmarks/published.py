@@ -1,0 +1,280 @@
+"""Training and evaluation as published code does them, written here from its description.
+
+These are the plain steps that the benchmarks measure against: float32, contiguous images, the
+gradient of every parameter on the way computed in every attack step, ID images and outliers
+attacked one after the other, features of the attacked images computed anew with a graph that is
+then dropped, and a number read back from the device in every step.
+
+Two things differ from the published code on purpose, so that both sides run the same attack: raw
+logits are attacked instead of the binary cross-entropy of a sigmoid, and the discriminator is the
+one of this package. Neither changes the number or the size of the passes.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from atd.models.detector import Detector
+from atd.training.losses import discriminator_loss, hat_loss, kl_per_sample
+
+__all__ = ["Gains", "PublishedAtd", "PublishedHat", "plain_pgd", "published_scores"]
+
+Function = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Gains:
+    """Which single gains a plain step has; all of them make it nearly the product's."""
+
+    input_gradient_only: bool = False
+    merged: bool = False
+    channels_last: bool = False
+    bfloat16: bool = False
+
+
+def plain_pgd(
+    objective: Function, images: Tensor, noise: Tensor, *, epsilon: float, steps: int, size: float
+) -> Tensor:
+    """PGD by `backward`, the last iterate; the objective is evaluated once more at the end.
+
+    Args:
+        objective: Maps images to values (N,), maximised.
+        images: (N, C, H, W) in [0, 1].
+        noise: Start within the ball, in [-1, 1].
+        epsilon: Radius.
+        steps: Gradient steps.
+        size: Length of a step.
+
+    Returns:
+        The attacked images.
+    """
+    delta = _valid(epsilon * noise, images).requires_grad_(True)
+    for _ in range(steps):
+        objective(images + delta).mean().backward()
+        assert delta.grad is not None
+        moved = (delta + size * delta.grad.sign()).clamp(-epsilon, epsilon)
+        delta.data = _valid(moved.detach(), images)
+        delta.grad.zero_()
+    objective(images + delta).mean()
+    return (images + delta).detach()
+
+
+def _valid(delta: Tensor, images: Tensor) -> Tensor:
+    return torch.max(torch.min(delta, 1 - images), -images)
+
+
+def _laid_out(module: nn.Module, channels_last: bool) -> nn.Module:
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    return copy.deepcopy(module).to(memory_format=layout)
+
+
+class PublishedAtd:
+    """The published step of ATD, with single gains switched on for a ladder of variants.
+
+    Args:
+        detector: Copied; every parameter keeps its gradient, which nothing ever clears in the
+            backbone.
+        generator: Copied.
+        epsilon: Radius of the attack.
+        steps: Its steps.
+        latent: Width of the generator's noise.
+        gains: Gains over the published step.
+    """
+
+    def __init__(
+        self,
+        detector: Detector,
+        generator: nn.Module,
+        *,
+        epsilon: float,
+        steps: int,
+        latent: int,
+        gains: Gains,
+    ) -> None:
+        self.gains, self.latent = gains, latent
+        self.epsilon, self.steps, self.size = epsilon, steps, 2.5 * epsilon / steps
+        laid = _laid_out(detector, gains.channels_last)
+        assert isinstance(laid, Detector)
+        self.detector, self.generator = laid.eval(), copy.deepcopy(generator)
+        self.detector.requires_grad_(True)
+        self.generator.requires_grad_(True)
+        betas = (0.5, 0.999)
+        self.optimizer = torch.optim.Adam(laid.discriminator.parameters(), 1e-4, betas)
+        self.generator_optimizer = torch.optim.Adam(self.generator.parameters(), 1e-4, betas)
+
+    def _features(self, images: Tensor) -> Tensor:
+        enabled = self.gains.bfloat16
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=enabled):
+            return self.detector.features(images)
+
+    def _logits(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.detector.discriminator(self._features(images))
+        return logits
+
+    def _ready(self, images: Tensor) -> Tensor:
+        layout = torch.channels_last if self.gains.channels_last else torch.contiguous_format
+        return images.contiguous(memory_format=layout)
+
+    def attack(self, inliers: Tensor, outliers: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Raises the logit of ID images, lowers that of outliers.
+
+        Args:
+            inliers: (N, C, H, W).
+            outliers: As many.
+            noise: (2N, C, H, W) in [-1, 1], the starts of both.
+        """
+        sides = [(inliers, 1.0), (outliers, -1.0)]
+        starts = list(noise.split(len(inliers)))
+        if self.gains.merged:
+            direction = noise.new_ones(len(noise))
+            direction[len(inliers) :] = -1
+            merged = torch.cat([inliers, outliers])
+            one, other = self._attack(merged, direction, noise).split(len(inliers))
+            return one, other
+        one, other = (
+            self._attack(images, images.new_full((len(images),), direction), start)
+            for (images, direction), start in zip(sides, starts, strict=True)
+        )
+        return one, other
+
+    def _attack(self, images: Tensor, direction: Tensor, noise: Tensor) -> Tensor:
+        self.detector.requires_grad_(not self.gains.input_gradient_only)
+        attacked = plain_pgd(
+            lambda x: direction * self._logits(x),
+            self._ready(images),
+            self._ready(noise),
+            epsilon=self.epsilon,
+            steps=self.steps,
+            size=self.size,
+        )
+        self.detector.requires_grad_(True)
+        return attacked
+
+    def step(self, inliers: Tensor, outliers: Tensor) -> float:
+        """One update of the discriminator and one of the generator; returns the loss."""
+        noise = 2 * torch.rand(2 * len(inliers), *inliers.shape[1:], device=inliers.device) - 1
+        real = self.attack(inliers, outliers, noise)
+        self.optimizer.zero_grad()
+        with torch.no_grad():
+            made = self._made(len(inliers))
+        seen = [self._features(real[0]), made, self._features(real[1])]
+        logits = self.detector.discriminator(torch.cat(seen).detach())
+        of_id, of_made, of_outliers = logits.chunk(3)
+        loss = discriminator_loss(of_id, of_outliers, of_made, alpha=0.5)
+        loss.backward()
+        self.optimizer.step()
+        self.generator_optimizer.zero_grad()
+        F.softplus(self.detector.discriminator(self._made(len(inliers)))).mean().backward()
+        self.generator_optimizer.step()
+        return float(loss.detach())
+
+    def _made(self, count: int) -> Tensor:
+        device = self.detector.feature_mean.device
+        made: Tensor = self.generator(torch.randn(count, self.latent, device=device))
+        return made
+
+
+class PublishedHat:
+    """The published step of HAT: PGD on KL, then three passes of their own, and the helper's.
+
+    HAT's own code computes the gradient of the images only; `Gains()` computes those of the
+    parameters as well, as ATD's does, and `Gains(input_gradient_only=True)` is HAT's.
+
+    Args:
+        model: Copied.
+        helper: Copied.
+        epsilon: Radius of the attack.
+        steps: Its steps.
+        size: Length of a step.
+        gains: Gains over the plain step; `merged` has no meaning here.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        helper: nn.Module,
+        *,
+        epsilon: float,
+        steps: int,
+        size: float,
+        gains: Gains,
+    ) -> None:
+        self.gains, self.epsilon, self.steps, self.size = gains, epsilon, steps, size
+        self.model = _laid_out(model, gains.channels_last)
+        self.helper = _laid_out(helper, gains.channels_last).eval().requires_grad_(False)
+        self.optimizer = torch.optim.SGD(
+            self.model.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4, nesterov=True
+        )
+
+    def _logits(self, model: nn.Module, images: Tensor) -> Tensor:
+        enabled = self.gains.bfloat16
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=enabled):
+            logits: Tensor = model(images)
+        return logits.float()
+
+    def step(self, images: Tensor, labels: Tensor) -> float:
+        """One update; returns the loss."""
+        layout = torch.channels_last if self.gains.channels_last else torch.contiguous_format
+        images = images.contiguous(memory_format=layout)
+        attacked = self._attack(images)
+        self.model.train()
+        with torch.no_grad():
+            helped = self._logits(self.helper, attacked).argmax(1)
+        self.optimizer.zero_grad()
+        clean, moved = self._logits(self.model, images), self._logits(self.model, attacked)
+        beyond = self._logits(self.model, images + 2 * (attacked - images))
+        loss = hat_loss(clean, moved, beyond, labels, helped, beta=2.5, gamma=0.5)
+        loss.backward()
+        self.optimizer.step()
+        return float(loss.detach())
+
+    def _attack(self, images: Tensor) -> Tensor:
+        self.model.eval()
+        self.model.requires_grad_(not self.gains.input_gradient_only)
+        with torch.no_grad():
+            clean = self._logits(self.model, images)
+        attacked = plain_pgd(
+            lambda x: kl_per_sample(clean, self._logits(self.model, x)),
+            images,
+            1e-3 * torch.randn_like(images) / self.epsilon,
+            epsilon=self.epsilon,
+            steps=self.steps,
+            size=self.size,
+        )
+        self.model.requires_grad_(True)
+        return attacked
+
+
+def published_scores(
+    detector: Detector, images: Tensor, noise: Tensor, direction: int, *, epsilon: float, steps: int
+) -> Tensor:
+    """Attacked scores (N,) of a batch: plain PGD to its end for every image, no early exit.
+
+    The worst of the clean image and all iterates counts for each image, as it does in this
+    package; the published code takes the last iterate, by the same number of passes.
+
+    Args:
+        detector: Its parameters keep their gradients, as published.
+        images: (N, C, H, W) in [0, 1].
+        noise: Start within the ball, in [-1, 1].
+        direction: +1 raises scores, -1 lowers them.
+        epsilon: Radius.
+        steps: Gradient steps.
+    """
+    worst = torch.full((len(images),), -torch.inf, device=images.device)
+
+    def objective(x: Tensor) -> Tensor:
+        nonlocal worst
+        values = direction * detector.logits(x)
+        worst = torch.maximum(worst, values.detach())
+        return values
+
+    objective(images)
+    plain_pgd(objective, images, noise, epsilon=epsilon, steps=steps, size=2.5 * epsilon / steps)
+    return direction * worst

@@ -1,0 +1,39 @@
+"""One ATD training step, K = 10 against K = 10: the published way, single gains, and ours.
+
+    python -m benchmarks.train_step --output docs/performance/train_step.cpu.json
+
+Both sides see the same images, attack them by as many steps and update both networks.
+"""
+
+from __future__ import annotations
+
+from benchmarks.attack import published_of
+from benchmarks.command import Setting, command, parser
+from benchmarks.rows import ATD_ROWS
+from benchmarks.timing import Step
+from benchmarks.workbench import atd_task, contiguous, first_batch
+
+__all__ = ["ROWS", "build"]
+
+ROWS = {name: row for name, row in ATD_ROWS.items() if name != "reference"}
+
+
+def main() -> None:
+    command("train_step", ROWS, build, parser(__doc__ or ""))
+
+
+def build(name: str, setting: Setting) -> Step:
+    """The training step of a row on the first batch of the training."""
+    row = ROWS[name]
+    task = atd_task(setting.config(row.options))
+    batch = first_batch(task)
+    if row.gains is None:
+        return lambda: task.step(0, batch)
+    (inliers, _), (outliers, _) = batch
+    published = published_of(task, row)
+    one, other = contiguous(inliers), contiguous(outliers)
+    return lambda: published.step(one, other)
+
+
+if __name__ == "__main__":
+    main()

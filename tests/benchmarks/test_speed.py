@@ -1,0 +1,197 @@
+"""The parts of the speed benchmarks: both sides do the same, and counts and times are right."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+import torch
+from torch import nn
+from toys import Convolutional
+
+from atd.attacks import pgd
+from atd.errors import UserError
+from atd.evaluation.scoring import attack_scores
+from atd.evaluation.tiers import Member
+from atd.evaluation.worst import Attack, start_noise
+from benchmarks import attack, pretrain, train_step
+from benchmarks.command import Setting
+from benchmarks.floor import count
+from benchmarks.published import Gains, PublishedHat, plain_pgd, published_scores
+from benchmarks.reference import load_reference
+from benchmarks.rows import ATD_ROWS
+from benchmarks.sampled import is_inside
+from benchmarks.timing import Spread, interleave, peak_in_child, ratios
+from benchmarks.workbench import atd_task, first_batch, pretrain_task
+
+TINY = Setting("cpu", batch=4, width=4, quick=True)
+BALL = {"epsilon": 8 / 255, "steps": 4}
+
+
+@pytest.fixture(scope="module")
+def task():
+    return atd_task(TINY.config())
+
+
+@pytest.fixture(scope="module")
+def images():
+    return torch.rand(6, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+def test_plain_pgd_ends_where_the_products_does(images):
+    model = Convolutional()
+    noise = 2 * torch.rand_like(images) - 1
+    plain = plain_pgd(model.logits, images, noise, size=0.01, **BALL)
+    ours = pgd(model.logits, images, noise=noise, step_size=0.01, keep="last", **BALL).images
+    assert torch.allclose(plain, ours, atol=1e-6)
+    assert not torch.allclose(plain, images, atol=1e-3)
+
+
+def test_every_gain_leaves_the_attack_as_it_is(task):
+    (inliers, _), (outliers, _) = first_batch(task)
+    noise = 2 * torch.rand(8, *inliers.shape[1:]) - 1
+    sides = {
+        name: torch.cat(attack.published_of(task, row).attack(inliers, outliers, noise))
+        for name, row in ATD_ROWS.items()
+        if row.precision == "float32" and row.gains is not None
+    }
+    first, *others = sides.values()
+    for other in others:
+        # Rounding may turn the sign of a gradient that is all but zero.
+        assert ((first - other).abs() > 1e-5).float().mean() < 0.01
+
+
+@pytest.mark.parametrize("spared", [False, True])
+def test_parameter_gradients_are_computed_unless_spared(task, spared):
+    (inliers, _), (outliers, _) = first_batch(task)
+    row = ATD_ROWS["published, input gradient only" if spared else "published style"]
+    side = attack.published_of(task, row)
+    side.attack(inliers, outliers, torch.zeros(8, *inliers.shape[1:]))
+    has = [p.grad is not None for p in side.detector.backbone.stem.parameters()]
+    assert all(has) is not spared
+
+
+def test_published_step_trains_discriminator_and_generator(task):
+    (inliers, _), (outliers, _) = first_batch(task)
+    side = attack.published_of(task, ATD_ROWS["published style"])
+    networks = (side.detector.discriminator, side.generator, side.detector.backbone)
+    before = [nn.utils.parameters_to_vector(part.parameters()).clone() for part in networks]
+    side.step(inliers, outliers)
+    after = [nn.utils.parameters_to_vector(part.parameters()) for part in networks]
+    moved = [not torch.equal(*pair) for pair in zip(before, after, strict=True)]
+    assert moved == [True, True, False]
+
+
+def test_published_hat_attacks_in_evaluation_mode_and_trains():
+    task = pretrain_task(TINY.config())
+    images, labels = first_batch(task)
+    side = PublishedHat(
+        task.model, task.helper, epsilon=0.03, steps=2, size=0.01, gains=Gains(True)
+    )
+    seen = []
+    side.model.stem.register_forward_hook(lambda module, *_: seen.append(module.training))
+    before = side.model.head.weight.clone()
+    side.step(images, labels)
+    assert seen == [False] * 4 + [True] * 3
+    assert not torch.equal(before, side.model.head.weight)
+
+
+def test_published_scores_are_those_of_the_evaluation(images):
+    detector = Convolutional().eval()
+    noise = start_noise(images.shape[1:], torch.arange(6), 0, 0)
+
+    class Held:
+        name = "held"
+
+        def __len__(self):
+            return 6
+
+        def fetch(self, indices):
+            return (255 * images[torch.as_tensor(indices)]).byte()
+
+    pixels = Held().fetch(range(6)).float() / 255
+    plain = published_scores(detector, pixels, noise, -1, **BALL)
+    member = Attack(members=(Member("pgd", BALL["steps"]),), epsilon=BALL["epsilon"])
+    ours = attack_scores(detector, Held(), member, direction=-1)
+    assert plain.numpy() == pytest.approx(ours.attacked, abs=1e-5)
+
+
+@pytest.mark.parametrize("module", [train_step, pretrain])
+def test_ours_does_the_same_work_less_the_parameter_gradients(module):
+    published, ours = (
+        count(module.build(row, TINY)) for row in ("published style", "ours, float32")
+    )
+    assert 0.5 < ours.flops / published.flops < 0.85
+
+
+def test_operations_and_bytes_are_counted():
+    one, other = torch.ones(8, 4), torch.ones(4, 16)
+    work = count(lambda: (one @ other).view(-1).t())
+    assert work.flops == 2 * 8 * 4 * 16
+    assert work.bytes == 4 * (8 * 4 + 4 * 16 + 8 * 16)
+
+
+def test_sides_take_turns():
+    order = []
+    sides = {"a": lambda: order.append("a"), "b": lambda: order.append("b")}
+    seconds = interleave(sides, repeats=2, device="cpu", warmup=1)
+    assert "".join(order) == "ababab"
+    assert {name: len(times) for name, times in seconds.items()} == {"a": 2, "b": 2}
+
+
+def test_spread_and_ratios():
+    spread = Spread.of([5.0, 1.0, 2.0, 3.0, 4.0])
+    assert (spread.low, spread.median, spread.high, spread.count) == (2.0, 3.0, 4.0, 5)
+    assert Spread.of([7.0]).median == 7.0
+    assert ratios([4.0, 9.0], [2.0, 3.0]) == [2.0, 3.0]
+
+
+def filled(megabytes):
+    return lambda: torch.ones(megabytes * 2**18).sum()
+
+
+def test_peak_memory_is_that_of_the_step():
+    assert 150 < peak_in_child(filled, (1,), (200,)) < 250
+
+
+class Looks(nn.Module):
+    def forward(self, x):
+        self.inside = is_inside(sys._getframe())
+        return x
+
+
+def test_only_networks_count_as_inside():
+    module = Looks()
+    module(torch.zeros(1))
+    assert module.inside
+    assert not is_inside(sys._getframe())
+
+
+STAND_IN = """
+calls = []
+def attack_pgd(forward, X, y, epsilon, alpha, attack_iters, restarts=1, norm="l_inf"):
+    calls.append((float(y[0]), attack_iters, float(forward(X).detach().max())))
+    return X * 0
+"""
+
+
+def test_a_reference_checkout_is_timed_as_its_script_calls_it(tmp_path):
+    (tmp_path / "pgd_attack.py").write_text(STAND_IN, encoding="utf-8")
+    setting = Setting("cpu", batch=4, width=4, quick=True, reference=tmp_path)
+    step = attack.build("reference", setting)
+    step()
+    calls = step.__closure__
+    module = next(cell.cell_contents for cell in calls if hasattr(cell.cell_contents, "attack_pgd"))
+    assert [call[:2] for call in module.calls] == [(1.0, 2), (0.0, 2)]
+    assert all(0 < call[2] < 1 for call in module.calls)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"), [(None, "no pgd_attack.py"), ("x = 1", "attack_pgd"), ("1 / 0", "division")]
+)
+def test_a_bad_checkout_is_one_clear_line(tmp_path, text, told):
+    if text is not None:
+        (tmp_path / "pgd_attack.py").write_text(text, encoding="utf-8")
+    with pytest.raises(UserError, match=told) as error:
+        load_reference(tmp_path)
+    assert "\n" not in str(error.value)
