@@ -43,8 +43,11 @@ class RunConfig:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     deterministic: bool = True
     """Ask torch for deterministic algorithms (CPU runs are bit-identical with it)."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """Arithmetic of the backbone while *training*; evaluation is always float32."""
+    precision: Literal["auto", "float32", "bfloat16"] = "float32"
+    """Arithmetic of the backbone while *training*; evaluation is always float32. `auto` takes
+    bfloat16 where the device multiplies it in hardware."""
+    compile: bool = False
+    """Compile the passes through the frozen backbone (torch.compile; CUDA graphs on a GPU)."""
     device_batch: int = 0
     """Most images of a batch that a process handles at once in training (0 = all of its share).
     It divides the work, not the result: a step's gradient is summed over the parts."""
@@ -196,8 +199,12 @@ class AtdConfig:
     """Weight of the real outliers; the generated features weigh 1 - alpha (the paper: 0.5)."""
     epsilon: float = 8 / 255
     steps: int = 10
+    step_schedule: Literal["constant", "rising"] = "constant"
+    """`rising`: from 1 to `steps` over the training, in equal shares."""
     step_size: float = 0.0
     """Per step, on the [0, 1] scale; 0 means 2.5 * epsilon / steps."""
+    attack_start: Literal["random", "carried"] = "random"
+    """Where the attack of an image starts: at a random point, or where its last one ended."""
     adversarial: bool = True
     """Attack ID and outlier images in every step; false trains on clean images."""
     attack_generated: bool = False

@@ -18,11 +18,13 @@ from atd.evaluation.settings import settings_from
 from atd.judging import judge
 from atd.models.backbones import Backbone
 from atd.models.detector import Detector
+from atd.models.precision import computes_in_bfloat16
 from atd.models.robustbench import load_weights
 from atd.reporting.card import model_card
 from atd.reporting.report import write_report
 from atd.run_folder import RunFolder
 from atd.training.adversarial_gan import AdversarialGan
+from atd.training.carried import require_room
 from atd.training.contact import in_contact
 from atd.training.logbook import Logbook
 from atd.training.loop import Task, fit
@@ -48,7 +50,9 @@ class Run:
         self.config, self.processes, self.splits = config, processes, splits
         self.folder = RunFolder(config.run.folder)
         self.seed = config.run.seed
-        self.bfloat16 = config.run.precision == "bfloat16"
+        precision = config.run.precision
+        native = precision == "auto" and computes_in_bfloat16(processes.device)
+        self.bfloat16 = native or precision == "bfloat16"
         torch.manual_seed(self.seed)
         torch.use_deterministic_algorithms(config.run.deterministic, warn_only=True)
 
@@ -172,6 +176,23 @@ class Run:
     def _train_detector(
         self, backbone: Backbone | None, splits: DataSplits, logbook: Logbook
     ) -> Detector:
+        task = self.adversarial_gan(backbone, splits)
+        self._fit(task, logbook)
+        return task.detector.requires_grad_(False).eval()
+
+    def adversarial_gan(self, backbone: Backbone | None, splits: DataSplits) -> AdversarialGan:
+        """The last training stage, before its first step.
+
+        Args:
+            backbone: The pre-trained backbone; None for a discriminator of pixels.
+            splits: The image sets.
+
+        Returns:
+            The task, with a detector of its own.
+
+        Raises:
+            UserError: The batch does not divide, or perturbations do not fit into memory.
+        """
         config = self.config
         torch.manual_seed(self.seed + 1)
         detector = Detector(detector_config(config, splits))
@@ -188,10 +209,13 @@ class Run:
             )
         )
         streams = _equal_batches(streams)
+        if config.atd.adversarial and config.atd.attack_start == "carried":
+            shape = (config.data.channels, *2 * (config.data.image_size,))
+            require_room(streams, shape, config.loader.memory_mb)
         generator = new_generator(config, features)
         if generator is not None:
             generator.to(self.processes.device)
-        task = AdversarialGan(
+        return AdversarialGan(
             detector,
             generator,
             streams,
@@ -200,9 +224,8 @@ class Run:
             processes=self.processes,
             seed=self.seed,
             bfloat16=self.bfloat16,
+            compiled=config.run.compile,
         )
-        self._fit(task, logbook)
-        return detector.requires_grad_(False).eval()
 
     def _save(self, detector: Detector, card: str = "") -> None:
         if self.processes.is_main:

@@ -120,11 +120,11 @@ def test_keys_change_only_on_purpose() -> None:
         if dataclasses.is_dataclass(factory)
     }
     assert {group: len(options) for group, options in names.items()} == {
-        "run": 9,
+        "run": 10,
         "data": 18,
         "backbone": 7,
         "pretrain": 16,
-        "atd": 19,
+        "atd": 21,
         "evaluate": 8,
         "loader": 2,
     }

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-__all__ = ["augment", "draw"]
+__all__ = ["augment", "draw", "put_back"]
 
 
 def draw(count: int, generator: torch.Generator) -> Tensor:
@@ -47,19 +47,62 @@ def augment(
     drawn = generator if isinstance(generator, Tensor) else draw(len(images), generator)
     drawn = drawn.to(images.device)
     height, width = images.shape[-2:]
-    rows = _shifted(height, drawn[:, 0])
-    columns = _shifted(width, drawn[:, 1])
+    rows = _reflected(_positions(height, drawn[:, 0]), height)
+    columns = _reflected(_positions(width, drawn[:, 1]), width)
     if kind == "crop-flip":
         columns = torch.where(drawn[:, 2:] < 0.5, columns.flip(1), columns)
+    return _picked(images, rows, columns)
+
+
+def put_back(
+    augmented: Tensor,
+    kind: Literal["none", "crop", "crop-flip"],
+    drawn: Tensor,
+    originals: Tensor,
+) -> Tensor:
+    """Undoes `augment`: every pixel goes back to where it came from.
+
+    Args:
+        augmented: (N, C, H, W), augmented or in the frame of images that were.
+        kind: As given to `augment`.
+        drawn: The result of `draw` for these images.
+        originals: Tensor like `augmented`, whose pixels stay where the augmented image shows
+            nothing of them.
+
+    Returns:
+        A tensor like `originals`.
+    """
+    if kind == "none":
+        return augmented
+    drawn = drawn.to(augmented.device)
+    height, width = augmented.shape[-2:]
+    rows = _positions(height, drawn[:, 0], back=True)
+    columns = _positions(width, drawn[:, 1], back=True)
+    shown = _inside(rows, height)[:, None, :, None] & _inside(columns, width)[:, None, None, :]
+    if kind == "crop-flip":
+        columns = torch.where(drawn[:, 2:] < 0.5, width - 1 - columns, columns)
+    moved = _picked(augmented, rows.clamp(0, height - 1), columns.clamp(0, width - 1))
+    return torch.where(shown, moved, originals)
+
+
+def _picked(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Pixels of images (N, C, H, W) at rows (N, H) and columns (N, W) of each one's own."""
     sample = torch.arange(len(images), device=images.device)[:, None, None]
     # Advanced indices around a slice put the channels last.
-    shifted = images[sample, :, rows[:, :, None], columns[:, None, :]]
-    return shifted.permute(0, 3, 1, 2).contiguous()
+    picked = images[sample, :, rows[:, :, None], columns[:, None, :]]
+    return picked.permute(0, 3, 1, 2).contiguous()
 
 
-def _shifted(size: int, drawn: Tensor) -> Tensor:
-    """(N, size) source positions of a line shifted by up to an eighth, reflected at the ends."""
+def _positions(size: int, drawn: Tensor, back: bool = False) -> Tensor:
+    """(N, size) source positions of a line shifted by up to an eighth, or back by as much."""
     reach = max(1, round(size / 8))
     shift = (drawn * (2 * reach + 1)).long().clamp_(max=2 * reach) - reach
-    positions = torch.arange(size, device=drawn.device) + shift[:, None]
+    return torch.arange(size, device=drawn.device) + (-shift if back else shift)[:, None]
+
+
+def _reflected(positions: Tensor, size: int) -> Tensor:
     return (size - 1) - ((size - 1) - positions.abs()).abs()
+
+
+def _inside(positions: Tensor, size: int) -> Tensor:
+    return (positions >= 0) & (positions < size)

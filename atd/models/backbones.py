@@ -18,7 +18,14 @@ from torch.nn import functional
 from atd.config import BackboneConfig
 from atd.models.precision import at_least_float32
 
-__all__ = ["Backbone", "ResidualBackbone", "build_backbone", "pool_mean", "pool_statistics"]
+__all__ = [
+    "Backbone",
+    "ResidualBackbone",
+    "ResidualBlock",
+    "build_backbone",
+    "pool_mean",
+    "pool_statistics",
+]
 
 Features = Literal["last", "multi"]
 
@@ -122,7 +129,7 @@ class _Conv3x3(nn.Conv2d):
         return super().forward(functional.pad(input, (width % 2, 1, height % 2, 1)))
 
 
-class _Block(nn.Module):
+class ResidualBlock(nn.Module):
     """Two 3x3 convolutions, each after batch norm and activation, plus a shortcut.
 
     A `wide` block projects the activated input with a 1x1 convolution; otherwise the raw
@@ -145,6 +152,7 @@ class _Block(nn.Module):
             self.shortcut = narrow if wide else _Conv3x3(inputs, outputs, stride)
 
     def forward(self, maps: Tensor) -> Tensor:
+        """Maps (N, inputs, H, W) -> (N, outputs, H / stride, W / stride)."""
         active = self.activation(self.norm1(maps))
         skip = maps if self.shortcut is None else self.shortcut(active if self.wide else maps)
         residual = self.conv2(self.activation(self.norm2(self.conv1(active))))
@@ -212,7 +220,7 @@ class ResidualBackbone(Backbone):
             blocks = []
             for position in range(depth):
                 stride = 2 if index > 0 and position == 0 else 1
-                blocks.append(_Block(inputs, width, stride, act, wide))
+                blocks.append(ResidualBlock(inputs, width, stride, act, wide))
                 inputs = width
             self.groups.append(nn.Sequential(*blocks))
         self.norm = nn.BatchNorm2d(inputs)

@@ -110,9 +110,12 @@ class Detector(nn.Module):
         """
         if self.backbone is None:
             return images
+        return self.standardised(self.backbone.features(images))
+
+    def standardised(self, features: Tensor) -> Tensor:
+        """Backbone features (N, F) as the discriminator sees them: float32, of unit deviation."""
         # Mixed precision ends here.
-        features = at_least_float32(self.backbone.features(images))
-        return (features - self.feature_mean) / self.feature_std
+        return (at_least_float32(features) - self.feature_mean) / self.feature_std
 
     def logits(self, images: Tensor) -> Tensor:
         """Raw OOD logits (N,) of images (N, C, H, W) in [0, 1]; differentiable."""

@@ -13,9 +13,11 @@ from atd.config import AtdConfig
 from atd.data.images import ImageSet, batches
 from atd.data.sampler import generator_for
 from atd.models.detector import Detector
+from atd.models.folding import FrozenPass
 from atd.models.precision import at_least_float32
 from atd.training.generator_health import generator_warnings
 from atd.training.global_norm import global_batch_statistics, normalises_over_batch
+from atd.training.image_attack import ImageAttack
 from atd.training.logbook import Logbook
 from atd.training.losses import crowding, discriminator_loss, generator_loss, moment_distance
 from atd.training.processes import Processes
@@ -38,6 +40,8 @@ class AdversarialGan:
     All that the discriminator's update needs is computed for the parts of a batch one after the
     other. What needs the whole batch, the generator's update above all, gets the whole batch.
 
+    A backbone that is not trained is passed through by way of `FrozenPass`.
+
     Args:
         detector: Backbone and discriminator, on the device.
         generator: Makes features (or images); None trains without one.
@@ -46,7 +50,8 @@ class AdversarialGan:
         config: Options.
         processes: The processes that share the work.
         seed: The run's seed.
-        bfloat16: Run the backbone under bfloat16 autocast.
+        bfloat16: Run the backbone in bfloat16.
+        compiled: Compile the passes through a frozen backbone.
     """
 
     stage = "atd"
@@ -62,6 +67,7 @@ class AdversarialGan:
         processes: Processes,
         seed: int,
         bfloat16: bool,
+        compiled: bool = False,
     ) -> None:
         self.detector, self.generator, self.streams = detector, generator, streams
         self.validation = [images.take(_VALIDATION_IMAGES, seed) for images in validation]
@@ -71,6 +77,9 @@ class AdversarialGan:
         self.steps = config.epochs * self.steps_per_epoch
         detector.requires_grad_(False).eval()
         detector.discriminator.requires_grad_(True)
+        self.frozen_pass: FrozenPass | None = None
+        if detector.backbone is not None and not config.finetune:
+            self.frozen_pass = FrozenPass(detector.backbone, bfloat16=bfloat16, compiled=compiled)
         groups: list[dict[str, Any]] = [{"params": list(detector.discriminator.parameters())}]
         if config.finetune and detector.backbone is not None:
             detector.backbone.requires_grad_(True)
@@ -85,23 +94,29 @@ class AdversarialGan:
                 self.generator_optimizer = torch.optim.Adam(
                     generator.parameters(), lr=config.lr_generator, betas=(0.5, 0.999)
                 )
+        self.attack = ImageAttack(
+            streams,
+            (detector.config.channels, *2 * (detector.config.image_size,)),
+            config,
+            steps=self.steps,
+            processes=processes,
+            seed=seed,
+        )
 
     def batches(self, start: int) -> Iterator[Any]:
         """See `Task`."""
         pair = [stream.batches(start, self.steps, self.processes) for stream in self.streams]
         return zip(*pair, strict=True)
 
-    def _draws(self, purpose: str, step: int, shape: tuple[int, ...], uniform: bool) -> Tensor:
+    def _draws(self, purpose: str, step: int, shape: tuple[int, ...]) -> Tensor:
         """This process's share of draws for the whole batch, equal for any process count."""
         generator = generator_for("atd", purpose, self.seed, step)
-        shape = (self.batch_size, *shape)
-        if uniform:
-            draws = 2 * torch.rand(shape, generator=generator) - 1
-        else:
-            draws = torch.randn(shape, generator=generator)
+        draws = torch.randn((self.batch_size, *shape), generator=generator)
         return draws[self.streams[0].share].to(self.processes.device)
 
     def _features(self, images: Tensor) -> Tensor:
+        if self.frozen_pass is not None:
+            return self.detector.standardised(self.frozen_pass.features(images))
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.bfloat16):
             return at_least_float32(self.detector.features(images))
 
@@ -127,35 +142,11 @@ class AdversarialGan:
 
     def _attacked(self, step: int, inliers: Tensor, outliers: Tensor) -> list[Tensor]:
         """The parts of this process's share: as many ID images as outliers after them."""
-        shape = tuple(inliers.shape[1:])
-        groups = [inliers, outliers]
         if self.config.adversarial:
-            groups += [
-                self._draws(f"attack-{side}", step, shape, True) for side in ("id", "outlier")
-            ]
-        parts = []
-        for inside, outside, *noise in zip(
-            *(group.chunk(self.streams[0].parts) for group in groups), strict=True
-        ):
-            images = torch.cat([inside, outside])
-            parts.append(self._attack(images, torch.cat(noise)) if noise else images)
-        return parts
-
-    def _attack(self, images: Tensor, noise: Tensor) -> Tensor:
-        """One merged attack: raise the OOD logit of ID images, lower that of outliers."""
-        direction = images.new_ones(len(images))
-        direction[len(images) // 2 :] = -1
-        config = self.config
-        with frozen(self.detector):
-            return pgd(
-                lambda x: direction * self._logits(x),
-                images,
-                epsilon=config.epsilon,
-                steps=config.steps,
-                step_size=config.step_size or None,
-                noise=noise,
-                keep="last",
-            ).images
+            with frozen(self.detector):
+                return self.attack(step, (inliers, outliers), self._logits)
+        pairs = zip(*(x.chunk(self.streams[0].parts) for x in (inliers, outliers)), strict=True)
+        return [torch.cat(pair) for pair in pairs]
 
     def _generate(self, step: int, features: list[Tensor]) -> list[Tensor] | None:
         """Generated features for the discriminator; no gradient reaches the generator."""
@@ -171,7 +162,7 @@ class AdversarialGan:
     def _made(self, purpose: str, step: int) -> Tensor:
         """What the generator makes of this process's share of the noise."""
         assert self.generator is not None
-        noise = self._draws(purpose, step, (self.config.latent_dim,), False)
+        noise = self._draws(purpose, step, (self.config.latent_dim,))
         with global_batch_statistics(self.processes.count):
             made: Tensor = self.generator(noise)
         return made
@@ -326,12 +317,16 @@ class AdversarialGan:
 
     def state(self) -> dict[str, Any]:
         """See `Task`."""
-        return {name: part.state_dict() for name, part in self._parts().items()}
+        parts = {name: part.state_dict() for name, part in self._parts().items()}
+        return {**parts, "attack": self.attack.state()}
 
     def load(self, state: dict[str, Any]) -> None:
         """See `Task`."""
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
+        self.attack.load(state["attack"])
+        if self.frozen_pass is not None:
+            self.frozen_pass.refresh()
 
     def weights(self) -> dict[str, Any]:
         """See `Task`."""

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-__all__ = ["one_cycle", "set_learning_rate", "update_average"]
+__all__ = ["attack_steps", "one_cycle", "set_learning_rate", "update_average"]
 
 
 def one_cycle(step: int, total: int, peak: float, warmup: float) -> float:
@@ -36,6 +36,23 @@ def one_cycle(step: int, total: int, peak: float, warmup: float) -> float:
 
 def _cosine(start: float, end: float, share: float) -> float:
     return end + (start - end) / 2 * (1 + math.cos(math.pi * share))
+
+
+def attack_steps(step: int, total: int, most: int, schedule: str) -> int:
+    """How many steps the training attack takes.
+
+    Args:
+        step: Step of the training, counted from 0.
+        total: Its steps in all.
+        most: Attack steps at the end.
+        schedule: `constant`, or `rising` in equal shares of the training from 1 to `most`.
+
+    Returns:
+        1 to `most`.
+    """
+    if schedule == "constant":
+        return most
+    return -(-most * (step + 1) // total)
 
 
 def set_learning_rate(optimizer: Optimizer, rate: float) -> None:

@@ -59,18 +59,22 @@ class Stream:
         Yields:
             Images (n, C, H, W) float32 in [0, 1] and labels (n,), on the device.
         """
-        size, batch = len(self.images), self.batch_size
-        order = (
-            positions_to_indices(size, self.seed, step * batch, batch)[self.share]
-            for step in range(start, stop)
-        )
+        order = (self.indices(step)[self.share] for step in range(start, stop))
         loaded = batches(self.images, order, self.workers)
         for step, (images, labels, _) in enumerate(loaded, start):
             pixels = images.to(processes.device, non_blocking=True)
-            # Drawn for the whole batch, so that each image's draw ignores the process count.
-            drawn = draw(self.batch_size, generator_for("augment", self.purpose, self.seed, step))
-            pixels = augment(pixels, self.augment, drawn[self.share])
+            pixels = augment(pixels, self.augment, self.drawn(step)[self.share])
             yield _channels_last(pixels.float() / 255), labels.to(processes.device)
+
+    def indices(self, step: int) -> Tensor:
+        """Positions (batch_size,) in the set of a step's images, over all processes."""
+        start = step * self.batch_size
+        return positions_to_indices(len(self.images), self.seed, start, self.batch_size)
+
+    def drawn(self, step: int) -> Tensor:
+        """What `augment` needs (batch_size, 3) for a step's images, over all processes."""
+        # Drawn for the whole batch, so that each image's draw ignores the process count.
+        return draw(self.batch_size, generator_for("augment", self.purpose, self.seed, step))
 
 
 def _channels_last(images: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atd.data.augment import augment, draw
+from atd.data.augment import augment, draw, put_back
 
 
 def expected(image, row_shift, column_shift, mirrored):
@@ -59,3 +59,21 @@ def test_a_part_of_a_batch_can_be_augmented_alone(cut):
     parts = [augment(images[:cut], "crop-flip", drawn[:cut])]
     parts.append(augment(images[cut:], "crop-flip", drawn[cut:]))
     assert torch.equal(torch.cat(parts), augment(images, "crop-flip", drawn))
+
+
+@given(
+    st.integers(8, 33),
+    st.integers(0, 2**31),
+    st.sampled_from(["none", "crop", "crop-flip"]),
+)
+def test_put_back_undoes_it_where_the_augmented_image_shows_the_pixel(size, seed, kind):
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.rand(4, 2, size, size, generator=generator)
+    drawn = draw(4, generator)
+    originals = torch.full_like(images, -1.0)
+    back = put_back(augment(images, kind, drawn), kind, drawn, originals)
+    shown = back >= 0
+    assert torch.equal(back[shown], images[shown])
+    reach = max(1, round(size / 8))
+    assert shown.float().mean() >= ((size - reach) / size) ** 2 - 1e-6
+    assert kind != "none" or shown.all()
