@@ -28,7 +28,8 @@ def budget_page(done: dict[str, Any], names: list[str], plain: str) -> str:
 
 AUROC with ID and OOD images attacked, mean over the far sets, on the backbone of each seed
 ({attack}). *Difference* is to the first row, seed by seed; a budget counts as no loss where its
-mean is above -{_TOLERANCE}. *Seconds* are those of the training steps alone, one process. *To the
+mean is above -{_TOLERANCE}. *Seconds* are the processor's, of the training
+steps alone, with one thread. *To the
 first row's* tells how soon the curve (PGD-20 after every epoch) came within {_TOLERANCE} of where
 the first row's curve ended, and how many times sooner than the first row itself.
 
@@ -108,7 +109,7 @@ def draw_curves(done: dict[str, Any], names: list[str], file: Path) -> None:
             label=name,
         )
     axes.set_xscale("log")
-    axes.set_xlabel("seconds of training steps")
+    axes.set_xlabel("processor seconds of training steps")
     axes.set_ylabel("AUROC, both sides attacked (PGD-20)")
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
