@@ -254,8 +254,8 @@ def write(found: Record, setting: Setting, output: Path | None) -> None:
     """Adds setting and provenance to what was found, and writes it as JSON where asked for."""
     shown = dataclasses.asdict(setting)
     del shown["eager"]
-    for key in ("reference", "detector"):
-        shown[key] = shown[key] is not None
+    shown["reference"] = setting.reference is not None
+    shown["detector"] = setting.detector.resolve().parent.name if setting.detector else ""
     found["setting"] = shown
     found["provenance"] = provenance(None, seed=0, seconds=found["seconds"])
     if output is not None:

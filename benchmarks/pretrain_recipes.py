@@ -1,4 +1,4 @@
-"""Robustness per second of pre-training: one option changed at a time, several seeds.
+"""What robustness costs in pre-training: one option changed at a time, several seeds.
 
     python -m benchmarks.pretrain_recipes --output docs/pretrain_recipes.md
 
@@ -33,6 +33,7 @@ from atd.pipeline import Run
 from atd.training.logbook import Logbook
 from atd.training.loop import Task
 from atd.training.processes import Processes
+from atd.training.schedule import attack_steps
 
 RECIPES: dict[str, list[str]] = {
     "the config's": [],
@@ -169,21 +170,20 @@ def _loss(model: Backbone, labels: torch.Tensor, images: torch.Tensor) -> torch.
 
 def _page(done: dict[str, Any], origin: str) -> str:
     config: Config = load(origin)
-    base = statistics.mean(run["seconds"] for key, run in done.items() if _is(key, "the config's"))
     rows = []
     for recipe, options in RECIPES.items():
-        runs = [run for key, run in done.items() if _is(key, recipe)]
+        runs = [run for key, run in done.items() if key.rsplit("/", 1)[0] == recipe]
         if not runs:
             continue
-        seconds = statistics.mean(run["seconds"] for run in runs)
+        work = _passes(load(origin, runs[0]["overrides"]))
         warned = sum(run["warnings"] > 0 for run in runs)
         cells = [
             _spread([run[key] for run in runs]) for key in ("pgd20_accuracy", "clean_accuracy")
         ]
         text = " ".join(options) or "(none)"
         rows.append(
-            f"| {recipe} | `{text}` | {len(runs)} | {' | '.join(cells)} | {seconds:.1f} | "
-            f"{base / seconds:.2f} | {warned} |"
+            f"| {recipe} | `{text}` | {len(runs)} | {' | '.join(cells)} | {work:.0f} | "
+            f"{_passes(config) / work:.2f} | {warned} |"
         )
     some = next(iter(done.values()))
     facts = some["provenance"]
@@ -192,22 +192,33 @@ def _page(done: dict[str, Any], origin: str) -> str:
 {config.pretrain.objective.upper()}, PGD-{config.pretrain.steps}, {config.pretrain.epochs} epochs,
 batches of {config.pretrain.batch_size}, learning rate {config.pretrain.lr:g}, epsilon
 {config.pretrain.epsilon:g}; each recipe changes the options named. Accuracy on {some["images"]} ID
-test images after PGD-{_STEPS} and on the clean ones, mean ± standard deviation over seeds. Seconds
-are processor time of the training steps, without validation; `speed` is relative to the config's
-own recipe. `overfitted`: runs that were warned of catastrophic overfitting in some epoch (the best
-epoch by held-out PGD-20 accuracy is kept). Linear rate: the learning rate grows with the batch.
+test images after PGD-{_STEPS} and on the clean ones, mean ± standard deviation over seeds. Passes
+are those of a training image through a network in the whole training: forward, backward to the
+image, backward to the weights; `speed` is the config's own number of them over the recipe's.
+`overfitted`: runs that were warned of catastrophic overfitting in some epoch (the best epoch by
+held-out PGD-20 accuracy is kept). Linear rate: the learning rate grows with the batch.
 
-| recipe | options | seeds | PGD-{_STEPS} accuracy | clean accuracy | seconds | speed | overfitted |
+| recipe | options | seeds | PGD-{_STEPS} accuracy | clean accuracy | passes | speed | overfitted |
 |---|---|---:|---:|---:|---:|---:|---:|
 {chr(10).join(rows)}
 
 Made by `python -m benchmarks.pretrain_recipes --config {origin}`; every run is in the JSON file of
-the same name, with its options. Commit {facts["commit"]}, {facts["hardware"]}, {facts["date"]}.
+the same name, with its options and the processor time of its steps. Commit {facts["commit"]},
+{facts["hardware"]}, {facts["date"]}.
 """
 
 
-def _is(key: str, recipe: str) -> bool:
-    return key.rsplit("/", 1)[0] == recipe
+def _passes(config: Config) -> float:
+    """Passes of a training image in HAT's training, the helper's own training left out."""
+    pretrain, fine = config.pretrain, 1000
+    attack = 2.0
+    if pretrain.attack == "pgd":
+        rising = (
+            attack_steps(step, fine, pretrain.steps, pretrain.step_schedule) for step in range(fine)
+        )
+        attack = 1 + 2 * statistics.mean(rising)
+    # Clean, attacked and beyond: forward and both backward ones; the helper: forward.
+    return pretrain.epochs * (attack + 3 * 3 + 1)
 
 
 def _spread(values: list[float]) -> str:

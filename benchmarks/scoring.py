@@ -27,8 +27,8 @@ from atd.evaluation.metrics import auroc
 from atd.evaluation.rounds import attack_rounds
 from atd.evaluation.scoring import Job, ScoredSet
 from atd.evaluation.settings import Settings
+from atd.evaluation.starts import start_noise
 from atd.evaluation.tiers import Member, Tier
-from atd.evaluation.worst import start_noise
 from atd.models.detector import Detector
 from benchmarks.command import Setting, measure, parser, setting_from, write
 from benchmarks.published import published_scores

@@ -44,7 +44,10 @@ def spread(values: dict[str, float], digits: int) -> str:
 def origin(found: dict[str, Any]) -> str:
     """Setting, ceilings and provenance in a few lines."""
     setting, facts = found["setting"], found["provenance"]
-    size = f"Batch {setting['batch']} per side, PreActResNet-18 of width {setting['width']}"
+    network = f"PreActResNet-18 of width {setting['width']}"
+    if setting.get("detector"):
+        network = f"the trained detector of {setting['detector']}"
+    size = f"Batch {setting['batch']} per side, {network}"
     options = " ".join(setting["overrides"])
     lines = [size + (f", `{options}`" if options else "") + (", quick" * setting["quick"]) + "."]
     if "ceilings" in found:

@@ -4,8 +4,10 @@ Attacks only raise ID scores and only lower OOD scores. Once an ID image's score
 *clean* OOD score (and above the threshold), it is above every attacked OOD score too, so it loses
 each comparison that any metric makes, however much higher it may still rise; likewise an OOD
 image below every clean ID score. AUROC, AUPR, FPR95, detection error and the shares at the
-threshold depend on nothing else. (AUPR also depends on which images of one side tie exactly; an image that
-stops elsewhere could change that only for scores that are rounded, which `scores_distinct` tells.)
+threshold depend on nothing else.
+
+AUPR also depends on which images of one side tie exactly. Stopping elsewhere could change that for
+scores that are rounded only, and the check `scores_distinct` tells of those.
 """
 
 from __future__ import annotations

@@ -31,10 +31,11 @@ from atd.attacks import (
     transfer,
 )
 from atd.attacks.objective import value_and_gradient
+from atd.evaluation.starts import square_draws, start_noise
 from atd.evaluation.subject import Subject
 from atd.evaluation.tiers import Member
 
-__all__ = ["Attack", "Group", "attack_batch", "join_parts", "start_noise"]
+__all__ = ["Attack", "Group", "attack_batch", "join_parts"]
 
 _EXAMPLES = 6
 """Images of a set that are kept for pictures: those that end up worst."""
@@ -179,22 +180,19 @@ class _Batch:
         noise = start_noise(images.shape[1:], indices, attack.seed, restart).to(images.device)
         ball: dict[str, Any] = {"epsilon": attack.epsilon, "norm": attack.norm}
         enough = None if self.enough is None else self.enough[rows]
+        search: dict[str, Any] = {**ball, "enough": enough}
         match member.kind:
             case "pgd" | "momentum":
-                ball["momentum"] = _MOMENTUM if member.kind == "momentum" else 0.0
-                return pgd(
-                    objective, images, steps=member.steps, noise=noise, enough=enough, **ball
-                )
+                search["momentum"] = _MOMENTUM if member.kind == "momentum" else 0.0
+                return pgd(objective, images, steps=member.steps, noise=noise, **search)
             case "apgd":
-                return apgd(
-                    objective, images, steps=member.steps, noise=noise, enough=enough, **ball
-                )
+                return apgd(objective, images, steps=member.steps, noise=noise, **search)
             case "features":
                 return self._features(rows, images, objective, member, restart, ball)
             case "saturating":
-                # What the true objective must exceed, its saturating form exceeds only after it.
-                past = None if enough is None else nn.functional.softplus(enough)
-                strong = _stepped(member.steps, noise, {"enough": past, **ball})
+                if enough is not None:
+                    search["enough"] = nn.functional.softplus(enough)
+                strong = _stepped(member.steps, noise, search)
                 return transfer(_saturating(objective), objective, images, attack=strong)
             case "transfer":
                 other = Subject(attack.sources[restart], attack.draws)
@@ -202,10 +200,8 @@ class _Batch:
                 strong = _stepped(member.steps, noise, ball)
                 return transfer(source, objective, images, attack=strong)
             case "square":
-                draws, stripes = _square_draws(images, indices, attack.seed, restart, member.steps)
-                return square(
-                    objective, images, draws=draws, stripes=stripes, enough=enough, **ball
-                )
+                draws, stripes = square_draws(images, indices, attack.seed, restart, member.steps)
+                return square(objective, images, draws=draws, stripes=stripes, **search)
             case "fgsm":
                 return fgsm(objective, images, **ball)
             case "noise":
@@ -283,44 +279,3 @@ def _saturating(objective: PerSample) -> Objective:
 
 def _stepped(steps: int, noise: Tensor, ball: Any) -> Callable[[Objective, Tensor], Attacked]:
     return lambda objective, images: pgd(objective, images, steps=steps, noise=noise, **ball)
-
-
-def _generators(indices: Tensor, *numbers: int) -> list[torch.Generator]:
-    """A generator per sample, a function of the numbers and of its position alone."""
-    generators = []
-    for index in indices.tolist():
-        # torch seeds its CPU generator with 32 bits; this mixes all numbers into them.
-        mixed = np.random.SeedSequence((*numbers, index)).generate_state(1)
-        generators.append(torch.Generator().manual_seed(int(mixed[0])))
-    return generators
-
-
-def start_noise(shape: Sequence[int], indices: Tensor, seed: int, restart: int) -> Tensor:
-    """Uniform noise in [-1, 1], each sample's a function of (seed, restart, index) alone.
-
-    Args:
-        shape: Shape of one image, (C, H, W).
-        indices: Positions (B,) of the samples in their set.
-        seed: Seed of the evaluation.
-        restart: Number of the restart.
-
-    Returns:
-        Noise (B, C, H, W), float32, on the CPU.
-    """
-    noise = torch.empty(len(indices), *shape)
-    for row, generator in zip(noise, _generators(indices, seed, restart), strict=True):
-        row.uniform_(-1.0, 1.0, generator=generator)
-    return noise
-
-
-def _square_draws(
-    images: Tensor, indices: Tensor, seed: int, restart: int, queries: int
-) -> tuple[Tensor, Tensor]:
-    """All of Square's randomness, each sample's a function of (seed, restart, index) alone."""
-    channels, width = images.shape[1], images.shape[3]
-    draws = torch.empty(len(images), queries, 2 + channels)
-    stripes = torch.empty(len(images), channels, width)
-    for row, generator in enumerate(_generators(indices, seed, restart, queries)):
-        draws[row].uniform_(generator=generator)
-        stripes[row].uniform_(-1.0, 1.0, generator=generator)
-    return draws.to(images.device), stripes.to(images.device)

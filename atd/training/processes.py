@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -47,8 +48,11 @@ class Processes:
         if device == "cuda" and not torch.cuda.is_available():
             raise UserError("run.device=cuda: no CUDA device is available; use run.device=cpu")
         timeout = datetime.timedelta(minutes=timeout_minutes)
+        # Without a GPU, Accelerate takes several processes for as many runs unless it is told.
+        several = int(os.environ.get("WORLD_SIZE", "1")) > 1
         self.accelerator = Accelerator(
-            cpu=device == "cpu", kwargs_handlers=[InitProcessGroupKwargs(timeout=timeout)]
+            cpu=device == "cpu" or (several and not torch.cuda.is_available()),
+            kwargs_handlers=[InitProcessGroupKwargs(timeout=timeout)],
         )
         self.device = self.accelerator.device
         self.rank = self.accelerator.process_index

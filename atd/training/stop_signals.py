@@ -8,7 +8,10 @@ __all__ = ["StopSignals"]
 
 
 class StopSignals:
-    """Turns SIGINT and SIGTERM into the flag `asked`; the handlers before it come back after it."""
+    """Turns SIGINT and SIGTERM into the flag `asked`; the handlers before it come back after it.
+
+    A signal that nobody answered, since the training was just ending, is raised then.
+    """
 
     def __init__(self) -> None:
         self.asked = False
@@ -25,6 +28,8 @@ class StopSignals:
                 return self
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, *_: object) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
+        if self.asked and kind is None:
+            raise KeyboardInterrupt

@@ -12,8 +12,9 @@ from toys import Convolutional
 from atd.attacks import pgd
 from atd.errors import UserError
 from atd.evaluation.scoring import attack_scores
+from atd.evaluation.starts import start_noise
 from atd.evaluation.tiers import Member
-from atd.evaluation.worst import Attack, start_noise
+from atd.evaluation.worst import Attack
 from benchmarks import attack, pretrain, train_step
 from benchmarks.command import Setting
 from benchmarks.floor import count

@@ -17,10 +17,10 @@ from atd.evaluation.metrics import METRICS, metrics
 from atd.evaluation.probes import Probes
 from atd.evaluation.rounds import attack_rounds
 from atd.evaluation.settings import Settings
+from atd.evaluation.starts import start_noise
 from atd.evaluation.stops import stops
 from atd.evaluation.subset import Sides
 from atd.evaluation.tiers import Member, Tier
-from atd.evaluation.worst import start_noise
 
 scores = st.lists(st.floats(-10, 10, width=32), min_size=1, max_size=12)
 

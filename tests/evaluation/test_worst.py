@@ -5,9 +5,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from atd.evaluation.starts import start_noise
 from atd.evaluation.subject import Subject
 from atd.evaluation.tiers import Member
-from atd.evaluation.worst import Attack, Group, attack_batch, join_parts, start_noise
+from atd.evaluation.worst import Attack, Group, attack_batch, join_parts
 
 EPSILON = 8 / 255
 
