@@ -173,6 +173,7 @@ class Run:
             processes=self.processes,
             seed=self.seed,
             bfloat16=self.bfloat16,
+            compiled=self.config.run.compile,
         )
         self._fit(task, logbook)
 
