@@ -27,11 +27,13 @@ def budget_page(done: dict[str, Any], names: list[str], plain: str) -> str:
     return f"""# How many attack steps the discriminator's training needs
 
 AUROC with ID and OOD images attacked, mean over the far sets, on the backbone of each seed
-({attack}). *Difference* is to the first row, seed by seed; a budget counts as no loss where its
-mean is above -{_TOLERANCE}. *Seconds* are the processor's, of the training
-steps alone, with one thread. *To the
+({attack}).
+
+*Seconds* are the processor's, of the training steps alone, with one thread. *Difference* is to the
+first row, seed by seed; a budget counts as no loss where its mean is above -{_TOLERANCE}. *To the
 first row's* tells how soon the curve (PGD-20 after every epoch) came within {_TOLERANCE} of where
-the first row's curve ended, and how many times sooner than the first row itself.
+the first row's curve ended, in every seed, and *sooner* how many times sooner than the first row
+itself. The spread over seeds is larger than most differences.
 
 | budget | seeds | seconds | clean | both | difference | to the first row's | sooner |
 |---|---:|---:|---:|---:|---:|---:|---:|
@@ -106,7 +108,7 @@ def draw_curves(done: dict[str, Any], names: list[str], file: Path) -> None:
             marker=marker,
             linestyle=line,
             color=colours[at % len(colours)],
-            label=name,
+            label=f"{name}, {len(curves)} seed{'s'[: len(curves) - 1]}",
         )
     axes.set_xscale("log")
     axes.set_xlabel("processor seconds of training steps")
