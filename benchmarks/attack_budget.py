@@ -89,7 +89,10 @@ def _main() -> None:
             done = json.loads(runs.read_text()) if runs.exists() else done
             done["runs"][f"{name}/{seed}"] = {**found, "options": BUDGETS[name]}
             done["provenance"] = provenance(config, seed=seed, seconds=0.0)
-            command = f"python -m benchmarks.attack_budget --config {arguments.config}"
+            command = (
+                f"python -m benchmarks.attack_budget --config {arguments.config} "
+                f"--output {arguments.output}"
+            )
             done["command"] = " ".join([command, *arguments.overrides])
             done["attack"] = attack_words(_attack_record(config))
             _write(runs, json.dumps(done, indent=1) + "\n")
