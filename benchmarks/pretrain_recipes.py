@@ -203,7 +203,8 @@ held-out PGD-20 accuracy is kept). Linear rate: the learning rate grows with the
 {chr(10).join(rows)}
 
 Made by `python -m benchmarks.pretrain_recipes --config {origin} --output FILE`; every
-run is in the JSON file of the same name, with its options and the processor time of its steps. Commit {facts["commit"]},
+run is in the JSON file of the same name, with its options and the processor time of its steps.
+Commit {facts["commit"]},
 {facts["hardware"]}, {facts["date"]}.
 """
 
