@@ -35,9 +35,17 @@ def test_what_lies_past_the_stop_changes_no_metric(inside, outside, threshold, d
         return clean + sign * np.array(gains)
 
     def otherwise(attacked: np.ndarray, past: np.ndarray, beyond: float) -> np.ndarray:
-        """Past the stop any values in any order, equal where they were equal."""
+        """Past the stop any values, equal where they were equal.
+
+        In any order, except that groups of equal scores keep theirs: the points of a
+        precision-recall curve lie between such groups, so AUPR depends on their order.
+        """
         distinct, ranks = np.unique(attacked[past], return_inverse=True)
-        order = np.array(data.draw(st.permutations(range(len(distinct)))), dtype=float)
+        tied = len(distinct) < len(ranks)
+        orders = st.just(range(len(distinct))[:: int(np.sign(beyond))])
+        order = np.array(
+            data.draw(orders if tied else st.permutations(range(len(distinct)))), dtype=float
+        )
         changed = attacked.copy()
         changed[past] = beyond * (1 + order[ranks])
         return changed
