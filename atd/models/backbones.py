@@ -43,7 +43,10 @@ def pool_statistics(maps: Tensor) -> Tensor:
 
     The small constant under the root keeps the gradient finite where a channel is constant.
     """
-    variance, mean = torch.var_mean(at_least_float32(maps), dim=(2, 3), correction=0)
+    # In two passes over rows of channels: on the CPU `torch.var_mean` takes three times as long.
+    pixels = at_least_float32(maps).movedim(1, -1).flatten(1, 2)
+    mean = pixels.mean(dim=1)
+    variance = (pixels - mean[:, None]).square().mean(dim=1)
     return torch.cat([mean, torch.sqrt(variance + _STATISTICS_EPS)], dim=1)
 
 
