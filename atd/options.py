@@ -47,7 +47,8 @@ class RunConfig:
     """Arithmetic of the backbone while *training*; evaluation is always float32. `auto` takes
     bfloat16 where the device multiplies it in hardware."""
     compile: bool = False
-    """Compile the passes through the frozen backbone (torch.compile; CUDA graphs on a GPU)."""
+    """Compile the passes through the frozen backbone in training (torch.compile; CUDA graphs on a
+    GPU) and the detector for its evaluation. It takes minutes before it saves any."""
     device_batch: int = 0
     """Most images of a batch that a process handles at once in training (0 = all of its share).
     It divides the work, not the result: a step's gradient is summed over the parts."""

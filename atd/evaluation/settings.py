@@ -36,6 +36,7 @@ class Settings:
         device: Where the detector is; ignored when an accelerator is given.
         accelerator: Splits the work over its processes.
         cache: Folder of scores found so far; None keeps nothing.
+        compiled: Compiles the detector (not the baselines) for its attack.
         progress: Shows a progress bar on the main process.
         protocol: Name of the list of OOD sets, for the record.
     """
@@ -49,6 +50,7 @@ class Settings:
     device: torch.device | str = "cpu"
     accelerator: Accelerator | None = None
     cache: Path | None = None
+    compiled: bool = False
     progress: bool = True
     protocol: str = "custom"
 
@@ -128,6 +130,7 @@ def settings_from(
         device=device,
         accelerator=accelerator,
         cache=cache,
+        compiled=config.run.compile,
         progress=progress,
         protocol=config.data.protocol or "custom",
     )

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from atd.errors import UserError, first_line
 from atd.models.backbones import Backbone, ResidualBackbone, ResidualBlock
+from atd.models.compiled import compiled_function
 
 __all__ = ["FrozenPass"]
 
@@ -61,7 +61,8 @@ class FrozenPass:
 
     def _wrapped(self, function: Function, compiled: bool) -> Function:
         if compiled:
-            function = _compiled(function)
+            # CUDA graphs take away the launches that a small network on a fast device waits for.
+            function = compiled_function(function, cuda_graphs=True)
         if not self._autocast:
             return function
 
@@ -124,23 +125,3 @@ def _fill(convolution: nn.Module, weight: Tensor, bias: Tensor) -> None:
 
 def _buffers(module: nn.Module) -> list[tuple[str, Tensor]]:
     return list(module.named_buffers(recurse=False))
-
-
-def _compiled(function: Function) -> Function:
-    """The function compiled; what the compiler lacks is said in one line."""
-    # CUDA graphs take away the launches, which a small network on a fast device waits for.
-    mode = "reduce-overhead" if torch.cuda.is_available() else "default"
-    inner = torch.compile(function, mode=mode)
-
-    def checked(images: Tensor) -> Tensor:
-        try:
-            return inner(images)
-        except (torch._dynamo.exc.TorchDynamoException, RuntimeError) as error:
-            if "ompil" not in f"{type(error).__name__} {error}":
-                raise
-            raise UserError(
-                f"run.compile: torch.compile failed ({first_line(error)}); set run.compile=false, "
-                "or install a C++ compiler"
-            ) from None
-
-    return checked

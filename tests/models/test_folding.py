@@ -8,7 +8,6 @@ from torch import nn
 
 from atd.config import BackboneConfig
 from atd.errors import UserError
-from atd.models import folding
 from atd.models.backbones import build_backbone
 from atd.models.folding import FrozenPass
 
@@ -115,7 +114,7 @@ def test_without_a_compiler_one_line_says_so(monkeypatch, images):
 
         return fail
 
-    monkeypatch.setattr(folding.torch, "compile", broken)
+    monkeypatch.setattr(torch, "compile", broken)
     frozen = FrozenPass(backbone(), compiled=True)
     with pytest.raises(UserError, match=r"run\.compile: .*no working C\+\+ compiler"):
         frozen.features(images)
