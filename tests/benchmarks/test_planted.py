@@ -127,7 +127,8 @@ def test_the_gradient_is_there_but_another(name, planted, base):
     images = torch.cat([base.inside, base.outside])
     found, true = (gradient(one, images).flatten(1) for one in (planted(name), base.detector))
     assert found.ne(0).any()
-    assert torch.cosine_similarity(found, true).median() < 0.9
+    # Ripples turn around the gradient of about half of the images, and leave that of the others.
+    assert (torch.cosine_similarity(found, true) < 0.9).float().mean() > 0.25
 
 
 def test_the_sawtooth_points_backwards(planted, base):
