@@ -1,7 +1,7 @@
 """Typed options: YAML file + command-line overrides -> frozen dataclasses.
 
 This is the only place that knows OmegaConf. Everything else sees the plain dataclasses of
-`atd.options`.
+`atd.options` and `atd.training_options`.
 """
 
 from __future__ import annotations
@@ -17,16 +17,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from atd.errors import UserError
-from atd.options import (
-    AtdConfig,
-    BackboneConfig,
-    Config,
-    DataConfig,
-    EvaluateConfig,
-    LoaderConfig,
-    PretrainConfig,
-    RunConfig,
-)
+from atd.options import Config, DataConfig, EvaluateConfig, LoaderConfig, RunConfig
+from atd.training_options import AtdConfig, BackboneConfig, PretrainConfig
 
 __all__ = [
     "AtdConfig",

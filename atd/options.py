@@ -10,26 +10,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from atd.ranges import require, require_epsilon
+from atd.training_options import AtdConfig, BackboneConfig, PretrainConfig
+
 __all__ = [
-    "AtdConfig",
-    "BackboneConfig",
     "Config",
     "DataConfig",
     "EvaluateConfig",
     "LoaderConfig",
-    "PretrainConfig",
     "RunConfig",
 ]
-
-
-def _require(condition: bool, key: str, value: object, rule: str) -> None:
-    if not condition:
-        raise ValueError(f"{key}={value} is out of range: it must be {rule}")
-
-
-def _require_epsilon(key: str, value: float) -> None:
-    remedy = "between 0 and 1 on the [0, 1] pixel scale (8/255 may be written as a fraction)"
-    _require(0.0 <= value <= 1.0, key, value, remedy)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,13 +53,13 @@ class RunConfig:
     """Every process writes `logs/rank-N.log` in the run folder."""
 
     def __post_init__(self) -> None:
-        _require(bool(re.fullmatch(r"[\w.-]+", self.name)), "run.name", self.name, "a folder name")
-        _require(self.device_batch >= 0, "run.device_batch", self.device_batch, "0 or more")
-        _require(0 <= self.seed < 2**31, "run.seed", self.seed, "from 0 to 2147483647")
-        _require(self.keep >= 1, "run.keep", self.keep, "1 or more")
-        _require(self.save_minutes >= 0, "run.save_minutes", self.save_minutes, "0 or more")
+        require(bool(re.fullmatch(r"[\w.-]+", self.name)), "run.name", self.name, "a folder name")
+        require(self.device_batch >= 0, "run.device_batch", self.device_batch, "0 or more")
+        require(0 <= self.seed < 2**31, "run.seed", self.seed, "from 0 to 2147483647")
+        require(self.keep >= 1, "run.keep", self.keep, "1 or more")
+        require(self.save_minutes >= 0, "run.save_minutes", self.save_minutes, "0 or more")
         minutes, rule = self.timeout_minutes, "above 0 and at most 10080 (a week)"
-        _require(0 < minutes <= 10080, "run.timeout_minutes", minutes, rule)
+        require(0 < minutes <= 10080, "run.timeout_minutes", minutes, rule)
 
     @property
     def folder(self) -> Path:
@@ -117,141 +107,14 @@ class DataConfig:
     augment: Literal["none", "crop", "crop-flip"] = "crop-flip"
 
     def __post_init__(self) -> None:
-        _require(bool(self.id), "data.id", self.id, "a source such as cifar10 or folder:PATH")
-        _require(8 <= self.image_size <= 512, "data.image_size", self.image_size, "from 8 to 512")
-        _require(self.channels in (1, 3), "data.channels", self.channels, "1 or 3")
+        require(bool(self.id), "data.id", self.id, "a source such as cifar10 or folder:PATH")
+        require(8 <= self.image_size <= 512, "data.image_size", self.image_size, "from 8 to 512")
+        require(self.channels in (1, 3), "data.channels", self.channels, "1 or 3")
         for key in ("id_limit", "outlier_limit", "ood_limit"):
-            _require(getattr(self, key) >= 0, f"data.{key}", getattr(self, key), "0 or more")
+            require(getattr(self, key) >= 0, f"data.{key}", getattr(self, key), "0 or more")
         for key in ("val_fraction", "test_fraction"):
             value = getattr(self, key)
-            _require(0.0 < value <= 0.5, f"data.{key}", value, "above 0 and at most 0.5")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BackboneConfig:
-    """The feature extractor."""
-
-    architecture: str = "preact_resnet18"
-    """preact_resnet18, wide_resnet28, wide_resnet34, or `timm:NAME`."""
-    width: int = 64
-    """Channels of the first stage (64 is ResNet-18; 160 is WideResNet-x-10)."""
-    activation: Literal["relu", "silu"] = "silu"
-    stem_stride: int = 0
-    """Stride of the first convolution; 0 chooses by image size (1 up to 64 px)."""
-    features: Literal["last", "multi"] = "multi"
-    """Pooled last layer, or mean and standard deviation pooled from four depths."""
-    standardise: bool = True
-    """Give the discriminator features with zero mean and unit deviation on ID images."""
-    weights: str = ""
-    """A local state dict (safetensors or a RobustBench .pt) used instead of pre-training."""
-
-    def __post_init__(self) -> None:
-        known = ("preact_resnet18", "wide_resnet28", "wide_resnet34")
-        valid = self.architecture in known or self.architecture.startswith("timm:")
-        rule = "one of " + ", ".join(known) + " or timm:NAME"
-        _require(valid, "backbone.architecture", self.architecture, rule)
-        _require(4 <= self.width <= 1024, "backbone.width", self.width, "from 4 to 1024")
-        stride = self.stem_stride
-        _require(stride in (0, 1, 2, 4, 8), "backbone.stem_stride", stride, "0, 1, 2, 4 or 8")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PretrainConfig:
-    """Robust pre-training of the backbone (HAT by default, Rade & Moosavi-Dezfooli 2022)."""
-
-    objective: Literal["hat", "trades", "adversarial", "standard"] = "hat"
-    epochs: int = 50
-    helper_epochs: int = 50
-    """Epochs of the standard-trained helper network (HAT only)."""
-    batch_size: int = 128
-    """Images per step over all processes."""
-    epsilon: float = 8 / 255
-    attack: Literal["pgd", "fgsm-rs", "n-fgsm"] = "pgd"
-    """`pgd` takes `steps` steps; the others a single one from a random start, which is faster and
-    may overfit to itself (a warning tells)."""
-    steps: int = 10
-    step_schedule: Literal["constant", "rising"] = "constant"
-    """`rising`: from 1 to `steps` over the training, in equal shares."""
-    step_size: float = 0.0
-    """Per step, on the [0, 1] scale; 0 means epsilon / 4 for 10 steps (2/255 at 8/255)."""
-    beta: float = 2.5
-    """Weight of KL(clean || adversarial); 6 is usual for trades."""
-    gamma: float = 0.5
-    """Weight of the helper term of HAT."""
-    helper_reach: float = 2.0
-    """HAT's h: the helper term is taken at x + h * delta."""
-    lr: float = 0.21
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    warmup: float = 0.25
-    """Share of the steps in which the one-cycle learning rate rises."""
-    label_smoothing: float = 0.0
-    ema: float = 0.0
-    """Decay of the averaged weights that are kept; 0 keeps the raw weights."""
-
-    def __post_init__(self) -> None:
-        _require_epsilon("pretrain.epsilon", self.epsilon)
-        for key, low in (("epochs", 1), ("helper_epochs", 1), ("batch_size", 2), ("steps", 1)):
-            _require(getattr(self, key) >= low, f"pretrain.{key}", getattr(self, key), f">= {low}")
-        _require(self.steps <= 1000, "pretrain.steps", self.steps, "at most 1000")
-        _require(self.lr > 0, "pretrain.lr", self.lr, "positive")
-        _require(0 < self.warmup < 1, "pretrain.warmup", self.warmup, "between 0 and 1")
-        _require(0 <= self.ema < 1, "pretrain.ema", self.ema, "0 (off) or below 1")
-        smoothing = self.label_smoothing
-        _require(0 <= smoothing < 1, "pretrain.label_smoothing", smoothing, "from 0 to below 1")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AtdConfig:
-    """Adversarial training of the discriminator (ATD, eq. 9)."""
-
-    epochs: int = 20
-    batch_size: int = 128
-    """ID images per step over all processes; as many outliers and generated features."""
-    alpha: float = 0.9
-    """Weight of the real outliers; the generated features weigh 1 - alpha (the paper: 0.5)."""
-    epsilon: float = 8 / 255
-    steps: int = 10
-    step_schedule: Literal["constant", "rising"] = "constant"
-    """`rising`: from 1 to `steps` over the training, in equal shares."""
-    step_size: float = 0.0
-    """Per step, on the [0, 1] scale; 0 means 2.5 * epsilon / steps."""
-    attack_start: Literal["random", "carried"] = "random"
-    """Where the attack of an image starts: at a random point, or where its last one ended."""
-    adversarial: bool = True
-    """Attack ID and outlier images in every step; false trains on clean images."""
-    attack_generated: bool = False
-    """Attack what the generator makes as well (an ablation of the paper)."""
-    features: Literal["backbone", "pixels"] = "backbone"
-    """Discriminate backbone features, or images with a DCGAN and no backbone (ablation)."""
-    finetune: bool = False
-    """Let the discriminator's loss train the backbone too."""
-    finetune_lr: float = 1e-4
-    generator: Literal["trained", "frozen", "none"] = "trained"
-    generator_objective: Literal["deceive", "boundary", "imitate"] = "imitate"
-    """`deceive`: eq. 9, non-saturating. `boundary`: stay where D(G(z)) = generator_target.
-    `imitate`: match mean and deviation of the attacked outliers' features."""
-    generator_target: float = 0.25
-    generator_diversity: float = 0.0
-    """Weight of a term that keeps generated samples apart from one another."""
-    latent_dim: int = 100
-    normalisation: Literal["batch", "layer", "none"] = "layer"
-    """Normalisation inside the feature discriminator."""
-    lr_discriminator: float = 1e-4
-    lr_generator: float = 1e-4
-
-    def __post_init__(self) -> None:
-        _require_epsilon("atd.epsilon", self.epsilon)
-        _require(1 <= self.steps <= 1000, "atd.steps", self.steps, "from 1 to 1000")
-        _require(0.0 <= self.alpha <= 1.0, "atd.alpha", self.alpha, "from 0 to 1")
-        target = self.generator_target
-        _require(0.0 < target < 1.0, "atd.generator_target", target, "between 0 and 1")
-        diversity = self.generator_diversity
-        _require(diversity >= 0, "atd.generator_diversity", diversity, "0 or more")
-        for key, low in (("epochs", 1), ("batch_size", 2), ("latent_dim", 1)):
-            _require(getattr(self, key) >= low, f"atd.{key}", getattr(self, key), f">= {low}")
-        for key in ("lr_discriminator", "lr_generator", "finetune_lr"):
-            _require(getattr(self, key) > 0, f"atd.{key}", getattr(self, key), "positive")
+            require(0.0 < value <= 0.5, f"data.{key}", value, "above 0 and at most 0.5")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -277,11 +140,11 @@ class EvaluateConfig:
 
     def __post_init__(self) -> None:
         if self.epsilon != -1.0:
-            _require_epsilon("evaluate.epsilon", self.epsilon)
-        _require(0 <= self.steps <= 10000, "evaluate.steps", self.steps, "from 0 to 10000")
-        _require(0 <= self.restarts <= 100, "evaluate.restarts", self.restarts, "from 0 to 100")
-        _require(self.limit >= 0, "evaluate.limit", self.limit, "0 or more")
-        _require(self.batch_size >= 1, "evaluate.batch_size", self.batch_size, ">= 1")
+            require_epsilon("evaluate.epsilon", self.epsilon)
+        require(0 <= self.steps <= 10000, "evaluate.steps", self.steps, "from 0 to 10000")
+        require(0 <= self.restarts <= 100, "evaluate.restarts", self.restarts, "from 0 to 100")
+        require(self.limit >= 0, "evaluate.limit", self.limit, "0 or more")
+        require(self.batch_size >= 1, "evaluate.batch_size", self.batch_size, ">= 1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -293,8 +156,8 @@ class LoaderConfig:
     """A set whose decoded pixels take more than this streams from disk instead."""
 
     def __post_init__(self) -> None:
-        _require(0 <= self.workers <= 256, "loader.workers", self.workers, "from 0 to 256")
-        _require(self.memory_mb >= 0, "loader.memory_mb", self.memory_mb, "0 or more")
+        require(0 <= self.workers <= 256, "loader.workers", self.workers, "from 0 to 256")
+        require(self.memory_mb >= 0, "loader.memory_mb", self.memory_mb, "0 or more")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

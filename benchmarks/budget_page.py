@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 from pathlib import Path
-from statistics import mean, stdev
-from typing import Any
+from statistics import mean
+
+from atd.reporting.wording import attack_words
+from benchmarks.recipe_runs import Record, Runs, of_recipe, spread
 
 __all__ = ["budget_page", "draw_curves"]
 
 _TOLERANCE = 0.005
 
-_Runs = dict[int, dict[str, Any]]
+_Seeds = dict[int, Record]
 
 
-def budget_page(done: dict[str, Any], names: list[str], plain: str) -> str:
+def budget_page(runs: Runs, budgets: dict[str, list[str]], plain: str) -> str:
     """The Markdown page.
 
     Args:
-        done: What the benchmark keeps: `runs` by `budget/seed`, `provenance`, `command`.
-        names: Budgets in the order of the rows.
+        runs: What the benchmark keeps.
+        budgets: Options of the budgets, in the order of the rows.
         plain: The budget that the others are compared with.
     """
-    found = {name: _seeds(done, name) for name in names}
-    rows = [_row(name, found[name], found[plain]) for name in names if found[name]]
-    origin, attack = done["provenance"], done["attack"]
+    found = {name: of_recipe(runs, name) for name in budgets}
+    rows = [
+        _row(f"{name} (`{' '.join(options)}`)", found[name], found[plain])
+        for name, options in budgets.items()
+        if found[name]
+    ]
+    attack = attack_words(next(iter(runs.values()))["attack"])
     return f"""# How many attack steps the discriminator's training needs
 
 AUROC with ID and OOD images attacked, mean over the far sets, on the backbone of each seed
@@ -41,20 +47,10 @@ itself. The spread over seeds is larger than most differences.
 
 ![robustness against training time](attack_budget.png)
 
-    {done["command"]}
-
-Commit {origin["commit"]}, {origin["date"]}, {origin["hardware"]}. Every run, with its curve, is in
-the JSON file of the same name.
 """
 
 
-def _seeds(done: dict[str, Any], name: str) -> _Runs:
-    split = (key.rsplit("/", 1) for key in done["runs"])
-    return {int(seed): done["runs"][f"{budget}/{seed}"] for budget, seed in split if budget == name}
-
-
-def _row(name: str, runs: _Runs, plain: _Runs) -> str:
-    options = " ".join(next(iter(runs.values()))["options"])
+def _row(title: str, runs: _Seeds, plain: _Seeds) -> str:
     pairs = [(runs[seed], plain[seed]) for seed in runs if seed in plain]
     reached = [_reached(mine["curve"], theirs["curve"]) for mine, theirs in pairs]
     own = [_reached(theirs["curve"], theirs["curve"]) for _, theirs in pairs]
@@ -63,12 +59,12 @@ def _row(name: str, runs: _Runs, plain: _Runs) -> str:
         soon = f"{mean(value or 0.0 for value in reached):.1f} s"
         sooner = f"{sum(v or 0.0 for v in own) / sum(v or 0.0 for v in reached):.1f}x"
     cells = [
-        f"{name} (`{options}`)",
+        title,
         str(len(runs)),
-        _spread([run["seconds"] for run in runs.values()], 1),
-        _spread([run["clean"] for run in runs.values()], 3),
-        _spread([run["both"] for run in runs.values()], 3),
-        _spread([mine["both"] - theirs["both"] for mine, theirs in pairs], 4) if pairs else "-",
+        spread([run["seconds"] for run in runs.values()], 1),
+        spread([run["clean"] for run in runs.values()], 3),
+        spread([run["both"] for run in runs.values()], 3),
+        spread([mine["both"] - theirs["both"] for mine, theirs in pairs], 4) if pairs else "-",
         soon,
         sooner,
     ]
@@ -81,12 +77,7 @@ def _reached(curve: list[dict[str, float]], goal: list[dict[str, float]]) -> flo
     return next((point["seconds"] for point in curve if point["both"] >= enough), None)
 
 
-def _spread(values: list[float], digits: int) -> str:
-    text = f"{mean(values):.{digits}f}"
-    return text + (f" ± {stdev(values):.{digits}f}" if len(values) > 1 else "")
-
-
-def draw_curves(done: dict[str, Any], names: list[str], file: Path) -> None:
+def draw_curves(runs: Runs, names: list[str], file: Path) -> None:
     """Draws the mean curve of every budget that has one, against seconds on a logarithmic axis."""
     import matplotlib
 
@@ -97,7 +88,7 @@ def draw_curves(done: dict[str, Any], names: list[str], file: Path) -> None:
     styles = [("o", "-"), ("s", "--"), ("^", ":")]
     colours = ["#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7"]
     for at, name in enumerate(names):
-        curves = [run["curve"] for run in _seeds(done, name).values()]
+        curves = [run["curve"] for run in of_recipe(runs, name).values()]
         if not curves:
             continue
         points = list(zip(*curves, strict=True))

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import torch
 
 from atd.errors import UserError, run_command
-from atd.evaluation.files import replacing
+from atd.evaluation.files import write_text
 from atd.evaluation.provenance import provenance
 from benchmarks.floor import Work, ceilings, count
 from benchmarks.speed_table import table
@@ -28,7 +28,7 @@ from benchmarks.timing import (
     synchronise,
 )
 
-__all__ = ["Row", "Setting", "command", "measure", "parser", "setting_from", "write"]
+__all__ = ["Row", "Setting", "command", "measure", "parser", "setting_from", "finish"]
 
 Record = dict[str, Any]
 
@@ -100,8 +100,12 @@ def parser(description: str) -> argparse.ArgumentParser:
     return options
 
 
-def setting_from(arguments: argparse.Namespace) -> Setting:
+def setting_from(arguments: argparse.Namespace, cpu_batch: int = 64) -> Setting:
     """The setting of a command line.
+
+    Args:
+        arguments: From `parser`.
+        cpu_batch: The batch on a CPU where `--batch` names none.
 
     Raises:
         UserError: CUDA was asked for and is not there.
@@ -111,7 +115,7 @@ def setting_from(arguments: argparse.Namespace) -> Setting:
         raise UserError("--device cuda: no CUDA device is available; use --device cpu")
     return Setting(
         device=arguments.device,
-        batch=arguments.batch or (4 if arguments.quick else 128 if cuda else 64),
+        batch=arguments.batch or (4 if arguments.quick else 128 if cuda else cpu_batch),
         width=4 if arguments.quick else arguments.width,
         quick=arguments.quick,
         overrides=tuple(arguments.overrides),
@@ -142,9 +146,7 @@ def _command(
     default = 2 if arguments.quick else 20 if setting.device == "cuda" else 5
     started = time.monotonic()
     found = measure(chosen, build, setting, arguments.repeats or default)
-    found |= {"benchmark": name, "seconds": time.monotonic() - started}
-    write(found, setting, arguments.output)
-    print(table(found))
+    finish(name, found, setting, arguments.output, started)
 
 
 def _chosen(rows: Mapping[str, Row], names: list[str] | None, setting: Setting) -> dict[str, Row]:
@@ -250,8 +252,25 @@ def _kind(precision: str, setting: Setting) -> str:
     return "tf32" if tf32 and precision == "float32" else precision
 
 
-def write(found: Record, setting: Setting, output: Path | None) -> None:
-    """Adds setting and provenance to what was found, and writes it as JSON where asked for."""
+def finish(
+    name: str,
+    found: Record,
+    setting: Setting,
+    output: Path | None,
+    started: float,
+    show: Callable[[Record], str] = table,
+) -> None:
+    """Completes what was found by its setting and provenance, writes it as JSON and shows it.
+
+    Args:
+        name: The benchmark.
+        found: What it found.
+        setting: The setting.
+        output: The JSON file, or None.
+        started: The monotonic clock at the start.
+        show: Makes a table of what was found.
+    """
+    found |= {"benchmark": name, "seconds": time.monotonic() - started}
     shown = dataclasses.asdict(setting)
     del shown["eager"]
     shown["reference"] = setting.reference is not None
@@ -259,5 +278,5 @@ def write(found: Record, setting: Setting, output: Path | None) -> None:
     found["setting"] = shown
     found["provenance"] = provenance(None, seed=0, seconds=found["seconds"])
     if output is not None:
-        with replacing(output) as temporary:
-            temporary.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        write_text(output, json.dumps(found, indent=1))
+    print(show(found))

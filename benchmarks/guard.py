@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from atd.errors import run_command
-from atd.evaluation.files import replacing
+from atd.evaluation.files import write_text
 from atd.evaluation.provenance import provenance
 from benchmarks.command import Setting
 from benchmarks.timing import Step, interleave, ratios
@@ -76,8 +76,7 @@ def _main() -> None:
     found = statistics.median(ratio(steps, tries=1) for _ in range(5))
     record: dict[str, Any] = {"ratio": found, "kept": KEPT}
     record |= {"provenance": provenance(None, seed=0, seconds=time.monotonic() - started)}
-    with replacing(file) as temporary:
-        temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    write_text(file, json.dumps(record, indent=1))
     print(json.dumps(record))
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from atd.config import Config, restore
 from atd.data.splits import DataSplits, load_splits
 from atd.errors import run_command
-from atd.evaluation.files import replacing
+from atd.evaluation.files import write_text
 from atd.evaluation.metrics import auroc
 from atd.evaluation.provenance import provenance
 from atd.evaluation.rounds import targets
@@ -67,10 +67,8 @@ def _main() -> None:
     origin_of = provenance(config, seed=settings.seed, seconds=time.monotonic() - started)
     page = _page(rows, config, settings, arguments, origin_of)
     found = {"rows": rows, "epsilon": settings.epsilon, "provenance": origin_of}
-    for file, text in ((arguments.output, page), (arguments.output.with_suffix(".json"), found)):
-        with replacing(file) as temporary:
-            text = text if isinstance(text, str) else json.dumps(text, indent=1) + "\n"
-            temporary.write_text(text, encoding="utf-8")
+    write_text(arguments.output, page)
+    write_text(arguments.output.with_suffix(".json"), json.dumps(found, indent=1))
     print(page)
 
 

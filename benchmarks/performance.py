@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from atd.errors import UserError, run_command
-from atd.evaluation.files import replacing
+from atd.evaluation.files import write_text
 from benchmarks.pipeline_table import pipeline_table
 from benchmarks.speed_table import table
 from benchmarks.targets import targets
@@ -44,9 +44,7 @@ def _main() -> None:
     options.add_argument("--output", type=Path, default=Path("docs/performance.md"))
     arguments = options.parse_args()
     template = Path(__file__).with_name("performance.template.md").read_text(encoding="utf-8")
-    text = fill(template, read(arguments.results))
-    with replacing(arguments.output) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_text(arguments.output, fill(template, read(arguments.results)))
 
 
 def read(folder: Path) -> Found:

@@ -5,13 +5,12 @@ python -m benchmarks.pipeline --output docs/performance/pipeline.cpu.json
 
 from __future__ import annotations
 
-import dataclasses
 import tempfile
 import time
 from pathlib import Path
 
 from atd.errors import run_command
-from benchmarks.command import parser, setting_from, write
+from benchmarks.command import finish, parser, setting_from
 from benchmarks.loading import loading
 from benchmarks.pipeline_table import pipeline_table
 from benchmarks.startup import outside_share, startup
@@ -27,25 +26,19 @@ def main() -> None:
 
 def _main() -> None:
     options = parser(__doc__ or "")
-    options.set_defaults(width=64)
     options.add_argument("--steps", type=int, help="steps of a block (4; CUDA: 40)")
     arguments = options.parse_intermixed_args()
-    setting = setting_from(arguments)
-    if setting.device == "cpu" and not arguments.batch and not setting.quick:
-        setting = dataclasses.replace(setting, batch=16)
+    setting = setting_from(arguments, cpu_batch=16)
     started = time.monotonic()
     steps = arguments.steps or (2 if setting.quick else 40 if setting.device == "cuda" else 4)
     with tempfile.TemporaryDirectory() as folder:
         loaded = loading(setting, Path(folder), steps=steps, repeats=arguments.repeats or 3)
     found = {
-        "benchmark": "pipeline",
         "loading": loaded,
         "startup": startup(2 if setting.quick else 5),
         "digits": outside_share(_QUICK if setting.quick else []),
-        "seconds": time.monotonic() - started,
     }
-    write(found, setting, arguments.output)
-    print(pipeline_table(found))
+    finish("pipeline", found, setting, arguments.output, started, pipeline_table)
 
 
 if __name__ == "__main__":

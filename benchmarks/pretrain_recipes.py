@@ -9,8 +9,7 @@ the JSON file beside the table; the same command goes on where it stopped.
 
 from __future__ import annotations
 
-import argparse
-import json
+import dataclasses
 import statistics
 import tempfile
 import time
@@ -24,16 +23,15 @@ from torch.nn import functional as F
 from atd.attacks import frozen, pgd
 from atd.config import Config, load
 from atd.data.images import ImageSet, batches
-from atd.data.splits import DataSplits, load_splits
+from atd.data.splits import load_splits
 from atd.errors import run_command
-from atd.evaluation.files import replacing
-from atd.evaluation.provenance import provenance
 from atd.models.backbones import Backbone
-from atd.pipeline import Run
 from atd.training.logbook import Logbook
 from atd.training.loop import Task
 from atd.training.processes import Processes
 from atd.training.schedule import attack_steps
+from benchmarks.recipe_runs import Record, Runs, footer, of_recipe, parser, run_missing, spread
+from benchmarks.stages import Pretraining, copy_stages
 
 RECIPES: dict[str, list[str]] = {
     "the config's": [],
@@ -60,7 +58,6 @@ RECIPES: dict[str, list[str]] = {
     "batches of 256, same rate": ["pretrain.batch_size=256"],
 }
 _STEPS = 20
-_HELPER = "helper.safetensors"
 
 
 def main() -> None:
@@ -68,44 +65,28 @@ def main() -> None:
 
 
 def _main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--config", default="configs/digits.yaml")
-    parser.add_argument("--output", type=Path, required=True, help="the Markdown table")
-    parser.add_argument("--work", type=Path, default=Path("checkpoints/pretrain_recipes"))
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--recipes", nargs="+", default=list(RECIPES), metavar="NAME")
-    parser.add_argument("overrides", nargs="*", metavar="key=value")
-    arguments = parser.parse_intermixed_args()
-    file = arguments.output.with_suffix(".json")
-    processes = Processes("cpu")
-    for seed in arguments.seeds:
-        splits = load_splits(load(arguments.config, [*arguments.overrides, f"run.seed={seed}"]))
-        for recipe in arguments.recipes:
-            done: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
-            if f"{recipe}/{seed}" in done:
-                continue
-            options = [*arguments.overrides, *RECIPES[recipe], f"run.seed={seed}"]
-            found = _measured(arguments.config, options, splits, processes, arguments.work)
-            done[f"{recipe}/{seed}"] = {**found, "overrides": options}
-            _write(file, json.dumps(done, indent=1) + "\n")
-            _write(arguments.output, _page(done, arguments.config))
+    options = parser(__doc__ or "", RECIPES, name="pretrain_recipes", flag="--recipes")
+    arguments = options.parse_intermixed_args()
+
+    def measure(_: str, config: Config) -> Record:
+        return _measured(config, arguments.work / f"helper-{config.run.seed}")
+
+    def page(runs: Runs) -> str:
+        return _page(runs, arguments.config) + footer(arguments, runs)
+
+    run_missing(arguments, RECIPES, measure, page)
 
 
-def _measured(
-    origin: str, options: list[str], splits: DataSplits, processes: Processes, work: Path
-) -> dict[str, Any]:
-    """Pre-trains once; the seed's helper is taken from, or left in, the work folder."""
+def _measured(config: Config, shared: Path) -> Record:
+    """Pre-trains once; the helper is taken from, or left in, a shared run folder."""
+    splits = load_splits(config)
     with tempfile.TemporaryDirectory() as folder:
-        config = load(origin, [*options, f"run.dir={folder}"])
-        shared, mine = work / f"{config.run.seed}-{_HELPER}", Path(folder) / "state" / _HELPER
-        mine.parent.mkdir()
-        if shared.exists():
-            mine.write_bytes(shared.read_bytes())
-        run = _Pretraining(config, processes, splits)
+        mine = dataclasses.replace(config, run=dataclasses.replace(config.run, dir=folder))
+        copy_stages(shared, Path(folder), ["helper"])
+        run = _Timed(mine, Processes("cpu"), splits)
         backbone = run.pretrained()
-        if not shared.exists() and mine.exists():
-            work.mkdir(parents=True, exist_ok=True)
-            shared.write_bytes(mine.read_bytes())
+        assert backbone is not None
+        copy_stages(Path(folder), shared, ["helper"])
     test = splits.id_test
     return {
         "pgd20_accuracy": _accuracy(backbone, test, config.pretrain.epsilon),
@@ -113,22 +94,14 @@ def _measured(
         "seconds": run.seconds,
         "warnings": run.warned,
         "images": len(test),
-        "provenance": provenance(config, seed=config.run.seed, seconds=run.seconds),
     }
 
 
-class _Pretraining(Run):
+class _Timed(Pretraining):
     """The pre-training of a run, with the processor time of its steps."""
 
     seconds = 0.0
     warned = 0
-
-    def pretrained(self) -> Backbone:
-        """The backbone of the best epoch."""
-        assert self.splits is not None
-        backbone = self._backbone(self.splits, Logbook(None))
-        assert backbone is not None
-        return backbone
 
     def _fit(self, task: Task, logbook: Logbook) -> None:
         if task.stage == "pretrain":
@@ -168,30 +141,27 @@ def _loss(model: Backbone, labels: torch.Tensor, images: torch.Tensor) -> torch.
     return F.cross_entropy(model(images), labels, reduction="none")
 
 
-def _page(done: dict[str, Any], origin: str) -> str:
-    config: Config = load(origin)
+def _page(found: Runs, origin: str) -> str:
+    config = load(origin)
     rows = []
     for recipe, options in RECIPES.items():
-        runs = [run for key, run in done.items() if key.rsplit("/", 1)[0] == recipe]
+        runs = list(of_recipe(found, recipe).values())
         if not runs:
             continue
         work = _passes(load(origin, runs[0]["overrides"]))
         warned = sum(run["warnings"] > 0 for run in runs)
-        cells = [
-            _spread([run[key] for run in runs]) for key in ("pgd20_accuracy", "clean_accuracy")
-        ]
+        cells = [spread([run[key] for run in runs]) for key in ("pgd20_accuracy", "clean_accuracy")]
         text = " ".join(options) or "(none)"
         rows.append(
             f"| {recipe} | `{text}` | {len(runs)} | {' | '.join(cells)} | {work:.0f} | "
             f"{_passes(config) / work:.2f} | {warned} |"
         )
-    some = next(iter(done.values()))
-    facts = some["provenance"]
+    images = next(iter(found.values()))["images"]
     return f"""# Recipes of robust pre-training: {Path(origin).stem}
 
 {config.pretrain.objective.upper()}, PGD-{config.pretrain.steps}, {config.pretrain.epochs} epochs,
 batches of {config.pretrain.batch_size}, learning rate {config.pretrain.lr:g}, epsilon
-{config.pretrain.epsilon:g}; each recipe changes the options named. Accuracy on {some["images"]} ID
+{config.pretrain.epsilon:g}; each recipe changes the options named. Accuracy on {images} ID
 test images after PGD-{_STEPS} and on the clean ones, mean ± standard deviation over seeds. Passes
 are those of a training image through a network in the whole training: forward, backward to the
 image, backward to the weights; `speed` is the config's own number of them over the recipe's.
@@ -202,10 +172,6 @@ held-out PGD-20 accuracy is kept). Linear rate: the learning rate grows with the
 |---|---|---:|---:|---:|---:|---:|---:|
 {chr(10).join(rows)}
 
-Made by `python -m benchmarks.pretrain_recipes --config {origin} --output FILE`; every
-run is in the JSON file of the same name, with its options and the processor time of its steps.
-Commit {facts["commit"]},
-{facts["hardware"]}, {facts["date"]}.
 """
 
 
@@ -220,16 +186,6 @@ def _passes(config: Config) -> float:
         attack = 1 + 2 * statistics.mean(rising)
     # Clean, attacked and beyond: forward and both backward ones; the helper: forward.
     return pretrain.epochs * (attack + 3 * 3 + 1)
-
-
-def _spread(values: list[float]) -> str:
-    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
-    return f"{statistics.mean(values):.3f} ± {deviation:.3f}"
-
-
-def _write(file: Path, text: str) -> None:
-    with replacing(file) as temporary:
-        temporary.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

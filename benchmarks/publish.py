@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from atd.errors import UserError, run_command
-from atd.reporting.wording import attack_words, percent
-
-_CONDITIONS = ("clean", "in", "out", "both")
+from atd.evaluation.files import write_text
+from atd.reporting.wording import attack_words, aurocs
 
 
 def main() -> None:
@@ -29,10 +28,9 @@ def _main() -> None:
     if not file.is_file():
         raise UserError(f"{file}: not there; finish the run first")
     results = json.loads(file.read_text(encoding="utf-8"))
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
     text = page(results, stage_minutes(arguments.run), arguments.run.name)
-    arguments.output.write_text(text, encoding="utf-8")
-    arguments.output.with_suffix(".json").write_text(json.dumps(results, indent=1) + "\n")
+    write_text(arguments.output, text)
+    write_text(arguments.output.with_suffix(".json"), json.dumps(results, indent=1))
 
 
 def stage_minutes(run: Path) -> dict[str, float]:
@@ -52,7 +50,7 @@ def page(results: dict[str, Any], minutes: dict[str, float], name: str) -> str:
     """The document."""
 
     def row(title: str, item: dict[str, Any]) -> str:
-        return f"| {title} | " + " | ".join(percent(item[c]["auroc"]) for c in _CONDITIONS) + " |"
+        return f"| {title} | {' | '.join(aurocs(item))} |"
 
     sets = [
         row(f"{key} ({item['role']})", item) + f" {item['images']} |"

@@ -54,3 +54,18 @@ def tiny_run(tiny_yaml, tmp_path_factory) -> SimpleNamespace:
     config = load(tiny_yaml, [f"run.dir={folder}"])
     results = Run(config, Processes("cpu")).execute()
     return SimpleNamespace(folder=folder, config=config, results=results)
+
+
+@pytest.fixture
+def fail(run, capsys):
+    """The line that a command ends with; the test's module tells how it is run."""
+
+    def command(*words):
+        with pytest.raises(SystemExit) as caught:
+            run(*words)
+        assert caught.value.code == 2
+        (line,) = capsys.readouterr().err.strip().splitlines()
+        assert line.startswith("error: ")
+        return line
+
+    return command

@@ -22,20 +22,6 @@ def run(monkeypatch, capsys):
     return command
 
 
-@pytest.fixture
-def fail(run, capsys):
-    def command(*words):
-        with pytest.raises(SystemExit) as caught:
-            run(*words)
-        assert caught.value.code == 2
-        said = capsys.readouterr()
-        (line,) = said.err.strip().splitlines()
-        assert line.startswith("error: ")
-        return line
-
-    return command
-
-
 def test_help_is_quick_and_shows_examples():
     start = time.perf_counter()
     command = [sys.executable, "-X", "importtime", "-m", "atd.train", "--help"]

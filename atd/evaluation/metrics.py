@@ -13,13 +13,30 @@ import numpy.typing as npt
 
 from atd.errors import UserError
 
-__all__ = ["METRICS", "Array", "auroc", "auroc_interval", "mean_metrics", "metrics", "threshold_at"]
+__all__ = [
+    "CONDITIONS",
+    "METRICS",
+    "Array",
+    "auroc",
+    "auroc_interval",
+    "mean_metrics",
+    "metrics",
+    "threshold_at",
+]
 
 Array = npt.NDArray[np.float64]
 Ranks = npt.NDArray[np.int64]
 
 _AT_ONCE = 1_000_000
 """Scores that are resampled together."""
+
+CONDITIONS = {
+    "clean": "nothing attacked",
+    "in": "ID images attacked",
+    "out": "OOD images attacked",
+    "both": "all images attacked",
+}
+"""What is attacked when a pair of sets is judged; in the order of every table."""
 
 METRICS = ("auroc", "fpr95_id", "fpr95_ood", "aupr_in", "aupr_out", "detection_error")
 """The single numbers in what `metrics` returns; `auroc_ci` comes on top."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
@@ -17,7 +18,14 @@ from atd.errors import UserError
 from atd.evaluation import checks as judge
 from atd.evaluation.cache import fingerprint
 from atd.evaluation.consistency import consistency_checks, is_randomised
-from atd.evaluation.metrics import Array, auroc_interval, mean_metrics, metrics, threshold_at
+from atd.evaluation.metrics import (
+    CONDITIONS,
+    Array,
+    auroc_interval,
+    mean_metrics,
+    metrics,
+    threshold_at,
+)
 from atd.evaluation.probes import PROBE_PASSES, Probes
 from atd.evaluation.progress import progress_bar
 from atd.evaluation.provenance import provenance
@@ -25,11 +33,9 @@ from atd.evaluation.rounds import ImageSets, Rounds, Tick, attack_rounds
 from atd.evaluation.scoring import ScoredSet
 from atd.evaluation.settings import Settings
 from atd.evaluation.subset import Sides
+from atd.models.compiled import compiled_logits
 
-__all__ = ["CONDITIONS", "Evaluation", "Splits", "evaluate"]
-
-CONDITIONS = ("clean", "in", "out", "both")
-"""What is attacked: nothing, the ID images, the OOD images, each."""
+__all__ = ["Evaluation", "Splits", "evaluate"]
 
 Role = Literal["far", "near"]
 
@@ -115,7 +121,8 @@ def evaluate(
     with progress_bar(
         f"attacking {name}", _work(splits, settings, baselines), show=settings.progress
     ) as bar:
-        rounds = attack_rounds(detector, splits, settings, tuple(others.values()), bar)
+        with compiled_logits(detector) if settings.compiled else nullcontext():
+            rounds = attack_rounds(detector, splits, settings, tuple(others.values()), bar)
         _require_direction(name, rounds, averaged)
         probes = Probes(detector, sides, replace(settings, draws=1), tuple(others.values()), bar)
         checks = _checks(detector, rounds, sides, probes, settings)

@@ -18,6 +18,9 @@ __all__ = ["commit", "hardware", "provenance", "versions"]
 
 _PACKAGES = ("torch", "torchvision", "accelerate", "numpy", "scikit-learn", "timm")
 
+_SOURCES = ("--", ":(top)*.py", ":(top)*.yaml")
+"""Documents that a benchmark writes while it runs do not change its code."""
+
 
 def provenance(config: Config | None, *, seed: int, seconds: float) -> dict[str, Any]:
     """The provenance block of a result.
@@ -43,13 +46,13 @@ def provenance(config: Config | None, *, seed: int, seconds: float) -> dict[str,
 
 
 def commit(folder: Path | None = None) -> str | None:
-    """Git commit of the code, with `-dirty` when tracked files differ; None outside git."""
+    """Git commit of the code, `-dirty` where its tracked sources differ; None outside git."""
     folder = folder or Path(__file__).parent
     head = _git(folder, "rev-parse", "HEAD")
     if head is None or _git(folder, "ls-files", "--error-unmatch", ".") is None:
         # Installed inside somebody else's repository: that commit says nothing about this code.
         return None
-    return f"{head}-dirty" if _git(folder, "status", "--porcelain", "-uno") else head
+    return f"{head}-dirty" if _git(folder, "status", "--porcelain", "-uno", *_SOURCES) else head
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

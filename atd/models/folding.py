@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from atd.models.backbones import Backbone, ResidualBackbone, ResidualBlock
+from atd.models.backbones import Backbone
 from atd.models.compiled import compiled_function
+from atd.models.residual import ResidualBackbone, ResidualBlock
 
 __all__ = ["FrozenPass"]
 

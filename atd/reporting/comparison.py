@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from atd.errors import UserError
+from atd.evaluation.metrics import CONDITIONS
 from atd.reporting.comparison_page import comparison_page, curve_note, marked
 from atd.reporting.curves import comparison_figure
 from atd.reporting.drawing import save
 from atd.reporting.output import write_json, write_page
-from atd.reporting.wording import CONDITIONS, attack_words, aurocs, grouped, mean_words
+from atd.reporting.wording import attack_words, aurocs, grouped, mean_words
 
 if TYPE_CHECKING:
     from atd.evaluation.protocol import Evaluation

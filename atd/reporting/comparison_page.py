@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from atd.evaluation.checks import TRUSTED
+from atd.evaluation.metrics import CONDITIONS
 from atd.reporting.document import Block, Paragraph, Picture, Section, Table, Text, strong
 from atd.reporting.wording import (
-    CONDITIONS,
     attack_words,
     curve_words,
     grouped,

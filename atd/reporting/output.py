@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from atd.evaluation.files import replacing
+from atd.evaluation.files import write_text
 from atd.reporting import html, markdown
 from atd.reporting.document import Section
 
@@ -20,7 +20,7 @@ def write_json(file: Path, value: Mapping[str, Any]) -> None:
     Raises:
         ValueError: A number is not finite, which JSON cannot say.
     """
-    _write(file, json.dumps(value, indent=2, allow_nan=False))
+    write_text(file, json.dumps(value, indent=2, allow_nan=False))
 
 
 def write_page(sections: Sequence[Section], file: Path) -> Path:
@@ -33,11 +33,6 @@ def write_page(sections: Sequence[Section], file: Path) -> Path:
     Returns:
         `file`.
     """
-    _write(file.with_suffix(".html"), html.render(sections, file.parent))
-    _write(file, markdown.render(sections))
+    write_text(file.with_suffix(".html"), html.render(sections, file.parent))
+    write_text(file, markdown.render(sections))
     return file
-
-
-def _write(file: Path, text: str) -> None:
-    with replacing(file) as temporary:
-        temporary.write_text(text.rstrip() + "\n", encoding="utf-8")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from atd.evaluation.checks import TRUSTED
+from atd.evaluation.metrics import CONDITIONS
 from atd.reporting.document import (
     Banner,
     Block,
@@ -22,7 +23,6 @@ from atd.reporting.document import (
 )
 from atd.reporting.page_details import attack_section, checks_section, metrics_section, origin
 from atd.reporting.wording import (
-    CONDITIONS,
     aurocs,
     basis,
     curve_basis,

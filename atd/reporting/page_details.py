@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from atd.evaluation.metrics import CONDITIONS
 from atd.reporting.document import (
     Block,
     Command,
@@ -18,7 +19,6 @@ from atd.reporting.document import (
     strong,
 )
 from atd.reporting.wording import (
-    CONDITIONS,
     attack_words,
     basis,
     fraction_255,

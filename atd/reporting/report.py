@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from atd.evaluation.files import replacing
+from atd.evaluation.metrics import CONDITIONS
 from atd.reporting.output import write_json, write_page
 from atd.reporting.page import page
 from atd.reporting.plots import save_plots
-from atd.reporting.wording import CONDITIONS, attack_words, aurocs, mean_words
+from atd.reporting.wording import attack_words, aurocs, mean_words
 
 if TYPE_CHECKING:
     from atd.evaluation.protocol import Evaluation

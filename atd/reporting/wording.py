@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from atd.evaluation.checks import TRUSTED
+from atd.evaluation.metrics import CONDITIONS
 
 __all__ = [
-    "CONDITIONS",
     "attack_words",
     "aurocs",
     "basis",
@@ -24,14 +24,6 @@ __all__ = [
     "radius_words",
     "verdict_words",
 ]
-
-CONDITIONS = {
-    "clean": "nothing attacked",
-    "in": "ID images attacked",
-    "out": "OOD images attacked",
-    "both": "all images attacked",
-}
-"""What is attacked in each column of a table."""
 
 _NORMS = {"linf": "L-inf", "l2": "L2"}
 _ATTACKS = {

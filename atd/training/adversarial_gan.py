@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from atd.attacks import frozen, pgd
 from atd.config import AtdConfig
-from atd.data.images import ImageSet, batches
+from atd.data.images import ImageSet
 from atd.data.sampler import generator_for
 from atd.models.detector import Detector
 from atd.models.folding import FrozenPass
@@ -22,6 +22,7 @@ from atd.training.logbook import Logbook
 from atd.training.losses import crowding, discriminator_loss, generator_loss, moment_distance
 from atd.training.processes import Processes
 from atd.training.stream import Stream
+from atd.training.validation import validate
 
 __all__ = ["AdversarialGan"]
 
@@ -260,48 +261,7 @@ class AdversarialGan:
 
     def validate(self, step: int, logbook: Logbook) -> dict[str, float]:
         """Attacked and clean AUROC on held-out images (see `Task`)."""
-        from sklearn.metrics import roc_auc_score
-
-        clean, attacked = [], []
-        for images, direction, side in zip(
-            self.validation, (1.0, -1.0), ("id", "outlier"), strict=True
-        ):
-            scores, worst, examples = self._validation_scores(images, direction)
-            clean.append(scores)
-            attacked.append(worst)
-            logbook.histogram("atd", f"score_{side}", scores, step)
-            logbook.histogram("atd", f"score_{side}_attacked", worst, step)
-            logbook.images("atd", f"attacked_{side}", examples, step)
-        labels = [0] * len(clean[0]) + [1] * len(clean[1])
-        columns = torch.cat(clean), torch.cat(attacked)
-        if not all(column.isfinite().all() for column in columns):
-            return {"selection": float("nan")}
-        auroc, robust = (float(roc_auc_score(labels, column.numpy())) for column in columns)
-        selection = robust if self.config.adversarial else auroc
-        return {"val_auroc": auroc, "val_auroc_attacked": robust, "selection": selection}
-
-    def _validation_scores(
-        self, images: ImageSet, direction: float
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Clean scores, attacked scores (PGD of the training strength) and example images."""
-        mine = self.processes.turns(len(images))
-        rows: list[tuple[float, float]] = []
-        examples = torch.zeros(0)
-        with frozen(self.detector):
-            for pixels, _, _ in batches(images, mine):
-                x = pixels.to(self.processes.device).float() / 255
-                outcome = pgd(
-                    lambda batch: direction * self.detector.logits(batch),
-                    x,
-                    epsilon=self.config.epsilon,
-                    steps=max(10, self.config.steps),
-                )
-                with torch.no_grad():
-                    clean = self.detector.logits(x)
-                rows += zip(clean.tolist(), (direction * outcome.values).tolist(), strict=True)
-                examples = outcome.images[:8].cpu()
-        table = torch.tensor(self.processes.gather(rows), dtype=torch.float64)
-        return table[:, 0], table[:, 1], examples
+        return validate(self.detector, self.validation, self.config, self.processes, logbook, step)
 
     def warnings(self, means: dict[str, float]) -> list[str]:
         """See `Task`."""

@@ -22,7 +22,7 @@ from torch import nn
 from atd.config import Config
 from atd.data.splits import DataSplits
 from atd.errors import UserError, run_command
-from atd.evaluation.files import replacing
+from atd.evaluation.files import write_text
 from atd.evaluation.protocol import evaluate
 from atd.evaluation.provenance import provenance
 from atd.evaluation.settings import settings_from
@@ -58,10 +58,8 @@ def _main() -> None:
         print(f"{key} ...", flush=True)
         found[key] = {"name": name, "base": base, **_judge(shop, name, base)}
         facts = provenance(shop.config(base or name), seed=0, seconds=0.0)
-        with replacing(file) as temporary:
-            temporary.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-        with replacing(arguments.output) as temporary:
-            temporary.write_text(page(found, arguments.config, facts), encoding="utf-8")
+        write_text(file, json.dumps(found, indent=1))
+        write_text(arguments.output, page(found, arguments.config, facts))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -7,12 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
-
 from atd.config import Config
 from atd.evaluation.tiers import resolve_tier
 from atd.training.processes import Processes
+from benchmarks import floor
 from benchmarks.scaling.tasks import Work, WorkSize
 
 __all__ = [
@@ -151,25 +149,6 @@ class Stage:
         return images / self.rate / 3600
 
 
-class _Operations(TorchDispatchMode):
-    """Adds up the floating-point operations of products and convolutions, by torch's formulas.
-
-    torch's own FlopCounterMode also follows modules, by hooks that `autograd.grad` cannot pass.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.total = 0
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        result = func(*args, **(kwargs or {}))
-        if formula := flop_registry.get(func.overloadpacket):
-            self.total += formula(*args, **(kwargs or {}), out_val=result)
-        return result
-
-
 def count(name: str, size: WorkSize, exchanges_per_norm: int) -> Counts:
     """Counts operations of a step with torch's flop counter, at one and at two attack steps.
 
@@ -181,15 +160,20 @@ def count(name: str, size: WorkSize, exchanges_per_norm: int) -> Counts:
     found = []
     for steps in (1, 2):
         work = Work(Processes("cpu"), dataclasses.replace(size, steps=steps), _BATCH)
-        with _Operations() as counted:
-            images = work.do(name)
-        found.append(counted.total / images)
+        found.append(_operations(work, name))
     attack = found[1] - found[0]
     if name == "evaluation":
         return Counts(found[0] - attack, attack, 0, 0)
     gradients = sum(parameter.nbytes for group in work.trained(name) for parameter in group)
     norms = work.norm_passes(name) * exchanges_per_norm
     return Counts(found[0] - attack, attack, gradients, norms)
+
+
+def _operations(work: Work, name: str) -> float:
+    """Operations per image of a step."""
+    images: list[int] = []
+    flops = floor.count(lambda: images.append(work.do(name))).flops
+    return flops / images[0]
 
 
 def _ring(bytes_: float, members: int, bandwidth: float) -> float:

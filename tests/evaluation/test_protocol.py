@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from atd.config import Config, DataConfig, EvaluateConfig, RunConfig
 from atd.errors import UserError
-from atd.evaluation.metrics import metrics
-from atd.evaluation.protocol import CONDITIONS, evaluate
+from atd.evaluation.metrics import CONDITIONS, metrics
+from atd.evaluation.protocol import evaluate
 from atd.evaluation.settings import settings_from
 from atd.evaluation.tiers import Member, Tier
 
@@ -202,6 +202,21 @@ def test_stopping_early_changes_no_metric(convolutional, splits, settings, monke
         assert short.results[key] == whole.results[key], key
 
 
+def test_a_compiled_detector_is_judged_alike(convolutional, splits, settings, monkeypatch) -> None:
+    calls = []
+
+    def pretend(function, mode):
+        return lambda images: calls.append(mode) or function(images)
+
+    monkeypatch.setattr(torch, "compile", pretend)
+    plain = evaluate(convolutional, splits, settings, name="plain").results
+    assert not calls
+    settings = dataclasses.replace(settings, compiled=True)
+    compiled = evaluate(convolutional, splits, settings, name="compiled").results
+    assert calls
+    assert compiled["datasets"] == plain["datasets"]
+
+
 def test_sets_smaller_than_a_batch_or_of_one_image_work(brightness, splits, settings) -> None:
     one = dataclasses.replace(
         splits.ood_test["bright"], pixels=splits.ood_test["bright"].pixels[:1]
@@ -255,6 +270,8 @@ def test_settings_follow_the_config() -> None:
     config = Config(run=RunConfig(seed=5), evaluate=EvaluateConfig(epsilon=0.1, batch_size=3))
     found = settings_from(config, device=torch.device("cpu"), cache=Path("c"))
     assert (found.seed, found.epsilon, found.batch_size) == (5, 0.1, 3)
+    assert not found.compiled
+    assert settings_from(Config(run=RunConfig(compile=True))).compiled
     assert settings_from(Config()).epsilon == Config().atd.epsilon
     assert settings_from(Config()).protocol == "custom"
     other = Config(data=DataConfig(protocol="paper"), evaluate=EvaluateConfig(norm="l2"))

@@ -32,11 +32,14 @@ def test_commit_says_when_the_code_differs(tmp_path: Path) -> None:
     git(tmp_path, "init", "-q")
     assert commit(tmp_path) is None
     (tmp_path / "code.py").write_text("1")
+    (tmp_path / "results.md").write_text("none yet")
     git(tmp_path, "add", ".")
     git(tmp_path, "commit", "-qm", "one")
     head = git(tmp_path, "rev-parse", "HEAD")
     assert commit(tmp_path) == head
     (tmp_path / "notes.txt").write_text("untracked files are not the code's")
+    assert commit(tmp_path) == head
+    (tmp_path / "results.md").write_text("written by the code")
     assert commit(tmp_path) == head
     (tmp_path / "code.py").write_text("2")
     assert commit(tmp_path) == f"{head}-dirty"

@@ -21,7 +21,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=50, help="kill -9 at random moments in all")
     parser.add_argument("--others", type=int, default=2, help="trials of every other fault")
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--only", nargs="+", metavar="FAULT", help="names of functions in trials")
+    parser.add_argument("--only", nargs="+", metavar="FAULT", help="names in trials.FAULTS")
     parser.add_argument("--seed", type=int, default=0, help="of all random moments")
     parser.add_argument("--work", type=Path, help="scratch folder (default: a temporary one)")
     parser.add_argument("--output", type=Path, metavar="FILE.md", help="also FILE.json")

@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from atd.evaluation.files import replacing
+from atd.evaluation.files import write_text
 from atd.evaluation.provenance import provenance
 from tests.faults.bench import PATIENCE, SILENCE, Trial
 
@@ -78,8 +78,6 @@ def write(file: Path, trials: list[Trial], *, seed: int, seconds: float, add: bo
     ]
     parts = [_HEAD, *summary(trials), "", *_stages(trials), patience, ""]
     parts += [*(["Not as expected:", "", *notes, ""] if notes else []), "Runs:", "", *where]
-    with replacing(file) as temporary:
-        temporary.write_text("\n".join(parts) + "\n", encoding="utf-8")
+    write_text(file, "\n".join(parts))
     document = {"runs": runs, "trials": [dataclasses.asdict(trial) for trial in trials]}
-    with replacing(beside) as temporary:
-        temporary.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    write_text(beside, json.dumps(document, indent=1))

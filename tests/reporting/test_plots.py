@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from atd.evaluation.files import replacing
+from atd.evaluation.metrics import CONDITIONS
 from atd.evaluation.protocol import Evaluation
 from atd.reporting.curves import epsilon_figure, steps_figure
 from atd.reporting.examples import example_figure
 from atd.reporting.plots import histogram_figure, roc_figure, save_plots, threshold_figure
-from atd.reporting.wording import CONDITIONS, basis, curve_basis, percent
+from atd.reporting.wording import basis, curve_basis, percent
 
 
 def with_scores(evaluation: Evaluation, change) -> Evaluation:
