@@ -3,8 +3,10 @@
 #
 #   bash benchmarks/gpu.sh RESULTS [PART ...]
 #
-# PART is train_step, attack, pretrain, scoring, pipeline or recipe; without any, all but recipe. A
-# part whose result lies in RESULTS is skipped, so the same command goes on where it was stopped.
+# PART is train_step, train_step_digits, attack, pretrain, scoring, pipeline or recipe; without any,
+# all but recipe. A part whose result lies in RESULTS is skipped, so the same command goes on where
+# it was stopped.
+#
 # `recipe` trains configs/cifar10.yaml for LIMIT seconds; call it again until it says it is finished
 # (data under DATA, run folder RUN). Scoring takes its detector once there is one.
 #
@@ -28,7 +30,9 @@ benchmark() {
   local file="$results/$1.$device.json" extra=()
   [[ -s $file ]] && { echo "$1: done before"; return; }
   [[ $1 == scoring && -f $run/detector/config.json ]] && extra=(--detector "$run/detector")
-  timeout "$limit" "$python" -m "benchmarks.$1" "${options[@]}" --output "$file" \
+  [[ $1 == train_step_digits ]] && extra=(--width 16 data.image_size=16 data.channels=1
+    backbone.stem_stride=2 backbone.activation=relu)
+  timeout "$limit" "$python" -m "benchmarks.${1%_digits}" "${options[@]}" --output "$file" \
     "${extra[@]}" "${more[@]}" >"$results/$1.$device.log" 2>&1
   local code=$?
   tail -n 20 "$results/$1.$device.log"
@@ -47,11 +51,11 @@ recipe() {
   esac
 }
 
-[[ $# -gt 0 ]] || set -- train_step attack pretrain scoring pipeline
+[[ $# -gt 0 ]] || set -- train_step train_step_digits attack pretrain scoring pipeline
 for part in "$@"; do
   case $part in
     recipe) recipe ;;
-    train_step | attack | pretrain | scoring | pipeline) benchmark "$part" ;;
+    train_step | train_step_digits | attack | pretrain | scoring | pipeline) benchmark "$part" ;;
     *) echo "$part: no such part" >&2; exit 2 ;;
   esac
 done

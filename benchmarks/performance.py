@@ -4,10 +4,10 @@
 
 The prose stands in `benchmarks/performance.template.md`; every number in it is one of these:
 
-    {{table BENCHMARK}}                   its table on each kind of device
+    {{table NAME}}                        the table of NAME.DEVICE.json for each kind of device
     {{targets}}                           targets beside what was measured
-    {{times BENCHMARK/DEVICE/ROW}}        how many times faster a row is than the published step
-    {{share BENCHMARK/DEVICE/ROW}}        its share of the matrix ceiling in %
+    {{times NAME/DEVICE/ROW}}             how many times faster a row is than the published step
+    {{share NAME/DEVICE/ROW}}             its share of the matrix ceiling in %
     {{auroc DEVICE}}                      AUROC of every way to evaluate
 """
 
@@ -48,15 +48,15 @@ def _main() -> None:
 
 
 def read(folder: Path) -> Found:
-    """The results in a folder by benchmark and device.
+    """The results in a folder, from files NAME.DEVICE.json, by name and device.
 
     Raises:
         UserError: There are none.
     """
     found: Found = {}
-    for file in sorted(folder.glob("*.json")):
+    for file in sorted(folder.glob("*.*.json")):
         result = json.loads(file.read_text(encoding="utf-8"))
-        found[result["benchmark"], result["setting"]["device"]] = result
+        found[file.name.split(".")[0], result["setting"]["device"]] = result
     if not found:
         raise UserError(f"{folder}: no results; run python -m benchmarks.train_step --output ...")
     return found
