@@ -40,7 +40,7 @@ def augment(
         generator: Source of randomness, or the result of `draw` for these images.
 
     Returns:
-        A tensor like `images`.
+        A tensor like `images`; unless nothing was to be done, its channels come last in memory.
     """
     if kind == "none" or len(images) == 0:
         return images
@@ -88,9 +88,9 @@ def put_back(
 def _picked(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """Pixels of images (N, C, H, W) at rows (N, H) and columns (N, W) of each one's own."""
     sample = torch.arange(len(images), device=images.device)[:, None, None]
-    # Advanced indices around a slice put the channels last.
+    # Advanced indices around a slice put the channels last, where training wants them in memory.
     picked = images[sample, :, rows[:, :, None], columns[:, None, :]]
-    return picked.permute(0, 3, 1, 2).contiguous()
+    return picked.permute(0, 3, 1, 2)
 
 
 def _positions(size: int, drawn: Tensor, back: bool = False) -> Tensor:

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
@@ -27,7 +28,9 @@ def normalises_over_batch(network: nn.Module) -> bool:
     return any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in network.modules())
 
 
-def global_batch_statistics(processes: int) -> contextlib.AbstractContextManager[Any]:
+def global_batch_statistics(
+    processes: int, groups: int = 1
+) -> contextlib.AbstractContextManager[Any]:
     """Within it, batch normalisation in training mode sees the batch of all processes.
 
     Every process must make the same forward and backward passes, on parts of equal size. Then
@@ -37,21 +40,32 @@ def global_batch_statistics(processes: int) -> contextlib.AbstractContextManager
 
     Args:
         processes: Number of processes; with one the context does nothing.
+        groups: Of how many batches of equal size, one behind the other, an input consists. Each
+            is normalised by its own statistics and moves the running ones, in order, as if it
+            had been passed alone; only `num_batches_tracked` counts them as one. All groups
+            together need as few exchanges as one.
 
     Returns:
         The context. Backward passes may run outside of it.
     """
-    return _GlobalStatistics() if processes > 1 else contextlib.nullcontext()
+    return _GlobalStatistics(groups) if processes > 1 else contextlib.nullcontext()
 
 
 class _GlobalStatistics(TorchFunctionMode):
+    def __init__(self, groups: int) -> None:
+        super().__init__()
+        self.groups = groups
+
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        return (_batch_norm if func is F.batch_norm else func)(*args, **(kwargs or {}))
+        if func is F.batch_norm:
+            return _batch_norm(self.groups, *args, **(kwargs or {}))
+        return func(*args, **(kwargs or {}))
 
 
 def _batch_norm(
+    groups: int,
     values: Tensor,
     running_mean: Tensor | None,
     running_var: Tensor | None,
@@ -66,49 +80,88 @@ def _batch_norm(
         return F.batch_norm(
             values, running_mean, running_var, weight, bias, training, momentum, eps
         )
-    axes = [axis for axis in range(values.ndim) if axis != 1]
     exact = at_least_float32(values)
-    mean = _mean_over_processes(exact.mean(axes, keepdim=True))
-    centred = exact - mean
-    variance = _mean_over_processes(centred.square().mean(axes, keepdim=True))
+    normalised, means, variances = _GlobalNorm.apply(exact, weight, bias, eps, groups)
     if running_mean is not None and running_var is not None:
-        count = distributed.get_world_size() * values.numel() // values.shape[1]
-        with torch.no_grad():
-            running_mean.lerp_(mean.flatten().to(running_mean), momentum)
-            unbiased = variance.flatten() * count / (count - 1)
-            running_var.lerp_(unbiased.to(running_var), momentum)
-    scale = torch.rsqrt(variance + eps)
-    if weight is not None:
-        scale = scale * weight.view_as(mean)
-    normalised = centred * scale
-    if bias is not None:
-        normalised = normalised + bias.view_as(mean)
-    return normalised.to(values.dtype)
+        count = distributed.get_world_size() * values.numel() // values.shape[1] // groups
+        unbiased = variances * (count / (count - 1))
+        for mean, variance in zip(means, unbiased, strict=True):
+            running_mean.mul_(1 - momentum).add_(mean, alpha=momentum)
+            running_var.mul_(1 - momentum).add_(variance, alpha=momentum)
+    out: Tensor = normalised.to(values.dtype)
+    return out
 
 
-class _MeanOverProcesses(torch.autograd.Function):
-    """The mean over processes of values that each holds.
+class _GlobalNorm(torch.autograd.Function):
+    """Normalisation by the statistics of all processes: one exchange forward, one backward.
 
-    Every process differentiates the sum of all losses by its own values. The other losses depend
-    on them as well, so the gradient is the mean of all processes' gradients.
+    torch's own kernels do the work on the part, and what the other parts change is added.
     """
 
     @staticmethod
-    def forward(ctx: Any, part: Tensor) -> Tensor:
-        return _averaged(part)
+    def forward(
+        ctx: Any,
+        values: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        eps: float,
+        groups: int,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        parts = values.chunk(groups)
+        of_parts = [torch.stack(torch.batch_norm_update_stats(x, None, None, 0.0)) for x in parts]
+        means, variances = _of_all(torch.stack(of_parts)).unbind(2)
+        mean = means.mean(0)
+        # Means of squares would cancel; the spread of the parts' means does not.
+        variance = (variances + (means - mean).square()).mean(0)
+        ctx.save_for_backward(values, weight, mean, variance)
+        ctx.eps = eps
+        ctx.mark_non_differentiable(mean, variance)
+        normalised = [
+            F.batch_norm(x, m, v, weight, bias, False, 0.0, eps)
+            for x, m, v in zip(parts, mean, variance, strict=True)
+        ]
+        return torch.cat(normalised), mean, variance
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        return _averaged(gradient)
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
+        """Ioffe & Szegedy 2015, section 3: the statistics depend on every value of the batch.
+
+        Every process differentiates the sum of all losses by its own values, so the sums over
+        the batch in that formula are over all processes.
+        """
+        values, weight, mean, variance = ctx.saved_tensors
+        groups, eps = len(mean), ctx.eps
+        parts, scale = values.chunk(groups), torch.rsqrt(variance + eps)
+        own = [
+            torch.ops.aten.native_batch_norm_backward(
+                g, x, weight, None, None, m, s, True, eps, [True, True, True]
+            )
+            for g, x, m, s in zip(gradient.chunk(groups), parts, mean, scale, strict=True)
+        ]
+        sums = torch.stack([torch.stack(by_parameters) for _, *by_parameters in own])
+        # The kernel has taken off the part's mean of the sums; the batch's mean is wanted.
+        lacking = (sums - _of_all(sums).mean(0)) * scale[:, None]
+        lacking *= values.shape[1] / parts[0].numel()
+        if weight is not None:
+            lacking *= weight
+        by_values = torch.cat(
+            [
+                by_part.add_(F.batch_norm(x, m, v, gain, shift, False, 0.0, eps))
+                for (by_part, *_), x, m, v, (gain, shift) in zip(
+                    own, parts, mean, variance, lacking, strict=True
+                )
+            ]
+        )
+        found = zip((by_values, *sums.sum(0)), ctx.needs_input_grad, strict=False)
+        return *(given if needed else None for given, needed in found), None, None
 
 
-def _mean_over_processes(part: Tensor) -> Tensor:
-    mean: Tensor = _MeanOverProcesses.apply(part)
-    return mean
-
-
-def _averaged(values: Tensor) -> Tensor:
-    total = values.detach().clone(memory_format=torch.contiguous_format)
+def _of_all(part: Tensor) -> Tensor:
+    """What each process holds, (processes, ...), on every process."""
+    count = distributed.get_world_size()
+    # Gloo wants the parts one behind the other, not stacked.
+    parts = part.new_empty(count * part.numel())
     with exchanging:
-        distributed.all_reduce(total)
-    return total / distributed.get_world_size()
+        distributed.all_gather_into_tensor(parts, part.flatten())
+    return parts.view(count, *part.shape)

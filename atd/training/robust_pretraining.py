@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -84,7 +84,8 @@ class RobustPretraining:
         bfloat16: bool,
         compiled: bool = False,
     ) -> None:
-        if stream.parts > 1 and normalises_over_batch(model):
+        self.normalises = normalises_over_batch(model)
+        if stream.parts > 1 and self.normalises:
             raise UserError(_refusal(stream, processes.count))
         self.model, self.helper, self.stream = model, helper, stream
         self.validation = validation.take(_CLEAN_IMAGES, seed)
@@ -143,8 +144,7 @@ class RobustPretraining:
         self.optimizer.zero_grad(set_to_none=True)
         total, correct, count = torch.zeros((), device=images.device), [], self.stream.parts
         for part in zip(*(x.chunk(count) for x in (images, attacked, labels)), strict=True):
-            with global_batch_statistics(self.processes.count):
-                loss, logits = self._loss(*part)
+            loss, logits = self._loss(*part)
             (loss / count).backward()
             total = total + loss.detach() / count
             correct.append(logits.argmax(1) == part[-1])
@@ -159,20 +159,20 @@ class RobustPretraining:
         config = self.config
         smoothing = config.label_smoothing
         if self.objective == "standard":
-            logits = self._logits(self.model, images)
+            (logits,) = self._passes(images)
             return F.cross_entropy(logits, labels, label_smoothing=smoothing), logits
-        adversarial = self._logits(self.model, attacked)
         if self.objective == "adversarial":
+            (adversarial,) = self._passes(attacked)
             return F.cross_entropy(adversarial, labels, label_smoothing=smoothing), adversarial
-        logits = self._logits(self.model, images)
         if self.objective == "trades":
+            adversarial, logits = self._passes(attacked, images)
             return trades_loss(logits, adversarial, labels, config.beta, smoothing), logits
         assert self.helper is not None
         with torch.no_grad():
             helper_labels = self._logits(self.helper.eval(), attacked).argmax(1)
         # Beyond the attack, and on purpose not clipped to [0, 1]: the published recipe.
         beyond = images + config.helper_reach * (attacked - images)
-        reached = self._logits(self.model, beyond)
+        adversarial, logits, reached = self._passes(attacked, images, beyond)
         loss = hat_loss(
             logits,
             adversarial,
@@ -184,6 +184,19 @@ class RobustPretraining:
             smoothing,
         )
         return loss, logits
+
+    def _passes(self, *groups: Tensor) -> Sequence[Tensor]:
+        """Class logits of each group of images, which is normalised over itself, in order."""
+        processes, count = self.processes.count, len(groups)
+        if processes == 1 or not self.normalises:
+            return [self._logits(self.model, group) for group in groups]
+        # Together they need a third of the exchanges, which every process waits for.
+        with global_batch_statistics(processes, count):
+            logits = self._logits(self.model, torch.cat(groups)).chunk(count)
+        for name, buffer in self.model.named_buffers():
+            if name.endswith("num_batches_tracked"):
+                buffer += count - 1
+        return logits
 
     def _attack(self, step: int, images: Tensor, labels: Tensor) -> Tensor:
         """This process's images, attacked in evaluation mode."""

@@ -64,7 +64,8 @@ class Stream:
         for step, (images, labels, _) in enumerate(loaded, start):
             pixels = images.to(processes.device, non_blocking=True)
             pixels = augment(pixels, self.augment, self.drawn(step)[self.share])
-            yield _channels_last(pixels.float() / 255), labels.to(processes.device)
+            # In place: with each batch's large copies, malloc comes to hold many times their size.
+            yield _channels_last(pixels.float().div_(255)), labels.to(processes.device)
 
     def indices(self, step: int) -> Tensor:
         """Positions (batch_size,) in the set of a step's images, over all processes."""

@@ -40,6 +40,7 @@ class Effort:
     rounds: int
     starts: int
     folders: tuple[int, ...]
+    streamed: int
     planned: WorkSize
 
 
@@ -49,6 +50,7 @@ FULL = Effort(
     rounds=5,
     starts=3,
     folders=(1000, 4000, 16000),
+    streamed=16000,
     planned=WorkSize(width=64, image_size=224, steps=10, classes=1000),
 )
 QUICK = Effort(
@@ -57,6 +59,7 @@ QUICK = Effort(
     rounds=1,
     starts=1,
     folders=(50, 100),
+    streamed=128,
     planned=WorkSize(width=4, image_size=32, steps=2, classes=1000),
 )
 
@@ -96,7 +99,7 @@ def measure(effort: Effort) -> dict[str, Any]:
     found: dict[str, Any] = {
         "effort": dataclasses.asdict(effort),
         "startup": {str(key): Spread.of(seconds).record() for key, seconds in starts.items()},
-        "streaming": [streaming_memory(count) for count in effort.folders],
+        "streaming": [streaming_memory(count, effort.streamed) for count in effort.folders],
         "throughput": throughput(effort.size, effort.batch, effort.rounds),
     }
     found["plan"] = _plan(effort, found["throughput"]["hat"]["exchanges"]["calls"])

@@ -100,7 +100,8 @@ def _exchanges(found: dict[str, Any]) -> str:
 
 Of a step of two processes: the gradients and their averaging by itself (nobody late); then all
 exchanges of tensors as they happen in the step, waiting for the other process included. HAT
-exchanges the statistics of every batch normalisation, forward and backward.
+exchanges the statistics of every batch normalisation, forward and backward; its three groups of
+images, each normalised by itself, share a pass and so its exchanges.
 
 {_table(head, rows)}
 """
@@ -111,13 +112,16 @@ def _single(found: dict[str, Any]) -> str:
     memory = [
         [
             f"{item['images']:,}",
-            *(f"{item[key]:.0f}" for key in ("decoded_mb", "process_mb", "worker_mb")),
+            *(f"{item[key]:.0f}" for key in ("decoded_mb", "process_mb", "worker_mb", "held_mb")),
         ]
         for item in found["streaming"]
     ]
     first, last = found["streaming"][0], found["streaming"][-1]
     decoded = 1000 * last["decoded_mb"] / last["images"]
-    growth = (last["process_mb"] - first["process_mb"]) / (last["images"] - first["images"])
+    peak, held = (
+        1000 * (last[key] - first[key]) / (last["images"] - first["images"])
+        for key in ("process_mb", "held_mb")
+    )
     return f"""## Start-up
 
 Seconds from `torchrun --nproc-per-node N train.py` to the end of the first training step of the
@@ -127,11 +131,14 @@ default config: median and quartiles.
 
 ## Memory while streaming
 
-Peak resident memory (MB) of a process and its data worker that read a folder of 64 px images once,
-check it and stream it for an epoch with `loader.memory_mb=0`. From the first to the last row the
-process grows by {1000 * growth:.2f} KB an image; decoded, an image takes {decoded:.2f} KB.
+A process and its data worker read a folder of 64 px images once, check it, and stream
+{found["effort"]["streamed"]:,} images of it, in as many epochs as that takes, with
+`loader.memory_mb=0`. MB: the peaks of resident memory, files mapped into it included; and "held",
+the process's own (anonymous) memory at the end, once malloc has given back what it keeps for reuse.
+From the first to the last row the peak grows by {peak:.2f} KB an image and what is held by
+{held:.2f} KB; decoded, an image takes {decoded:.2f} KB.
 
-{_table("images|decoded they take|process|data worker", memory)}
+{_table("images|decoded they take|process|data worker|held", memory)}
 
 Whether the data pipeline keeps up with the steps: [performance.md](performance.md).
 """

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import gc
 import json
 import os
 import resource
@@ -11,13 +13,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 from PIL import Image
 
 from atd.config import load
+from atd.data.images import ImageSet
 from atd.data.reading import FilePixels
 from atd.data.splits import load_splits
 from atd.training.processes import Processes
@@ -55,15 +57,18 @@ def _has_line(log: Path) -> bool:
     return log.exists() and log.stat().st_size > 0
 
 
-def streaming_memory(count: int) -> dict[str, float]:
-    """Peak memory of a process that reads and streams a folder of images from disk.
+def streaming_memory(count: int, streamed: int) -> dict[str, float]:
+    """Memory of a process that reads and streams a folder of images from disk.
 
     Args:
         count: Images in the folder.
+        streamed: Images that are streamed, of one epoch or many: what malloc keeps for reuse
+            grows with the first of them, however large the folder is.
 
     Returns:
-        `images`, `decoded_mb` that they would take in memory, and peaks in MB: `process_mb` and
-        its data worker's `worker_mb` (pages that it shares with the process included).
+        `images`, `decoded_mb` that they would take in memory, peaks in MB: `process_mb` and its
+        data worker's `worker_mb` (pages that it shares with the process included), and `held_mb`
+        at the end (Linux with glibc only, elsewhere the peak).
     """
     with tempfile.TemporaryDirectory() as folder:
         for number in range(count):
@@ -71,14 +76,14 @@ def streaming_memory(count: int) -> dict[str, float]:
             file.parent.mkdir(exist_ok=True)
             _picture(number, (_PIXELS, _PIXELS)).save(file)
         done = subprocess.run(
-            [sys.executable, "-m", "benchmarks.scaling.single", folder],
+            [sys.executable, "-m", "benchmarks.scaling.single", folder, str(streamed)],
             cwd=ROOT,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
             stdout=subprocess.PIPE,
             check=True,
         )
-    peaks = json.loads(done.stdout.splitlines()[-1])
-    return {"images": count, "decoded_mb": count * 3 * _PIXELS**2 / 2**20, **peaks}
+    found = json.loads(done.stdout.splitlines()[-1])
+    return {"images": count, "decoded_mb": count * 3 * _PIXELS**2 / 2**20, **found}
 
 
 def _picture(number: int, size: tuple[int, int]) -> Image.Image:
@@ -89,8 +94,8 @@ def _picture(number: int, size: tuple[int, int]) -> Image.Image:
     return Image.fromarray(noise.numpy()).resize(size, Image.Resampling.BICUBIC)
 
 
-def _stream(folder: str) -> Iterator[torch.Tensor]:
-    """Reads a folder as a run does, and every training image once more as an epoch does."""
+def _stream(folder: str, streamed: int) -> ImageSet:
+    """Reads a folder as a run does, then streams so many of its training images."""
     config = load(
         None,
         [
@@ -106,8 +111,9 @@ def _stream(folder: str) -> Iterator[torch.Tensor]:
     )
     images = load_splits(config).id_train
     stream = Stream(images, _BATCH, slice(0, _BATCH), 0, "memory", "crop-flip", workers=1)
-    for pixels, _ in stream.batches(0, stream.steps_per_epoch, Processes("cpu")):
-        yield pixels
+    for _ in stream.batches(0, -(-streamed // _BATCH), Processes("cpu")):
+        pass
+    return images
 
 
 def decode_rate(seconds: float) -> float:
@@ -125,11 +131,24 @@ def decode_rate(seconds: float) -> float:
 
 def _peak_mb() -> float:
     """This process's peak; on Linux the usage record may hold that of its parent as well."""
+    return _status_mb("VmHWM") or _recorded_mb(resource.RUSAGE_SELF)
+
+
+def _held_mb() -> float:
+    """This process's own memory without what malloc keeps for reuse."""
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):  # glibc has it
+        ctypes.CDLL(None).malloc_trim(0)
+    return _status_mb("RssAnon") or _peak_mb()
+
+
+def _status_mb(key: str) -> float | None:
+    """A line of Linux's status of this process."""
     status = Path("/proc/self/status")
-    if status.exists():
-        (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) / 2**10
-    return _recorded_mb(resource.RUSAGE_SELF)
+    if not status.exists():
+        return None
+    (line,) = (line for line in status.read_text().splitlines() if line.startswith(key))
+    return int(line.split()[1]) / 2**10
 
 
 def _recorded_mb(who: int) -> float:
@@ -137,10 +156,18 @@ def _recorded_mb(who: int) -> float:
     return resource.getrusage(who).ru_maxrss / unit
 
 
-if __name__ == "__main__":
+def _main(folder: str, streamed: str) -> None:
     torch.set_num_threads(1)
     with contextlib.redirect_stdout(sys.stderr):
-        for _ in _stream(sys.argv[1]):
-            pass
-    worker = _recorded_mb(resource.RUSAGE_CHILDREN)
-    print(json.dumps({"process_mb": _peak_mb(), "worker_mb": worker}))
+        images = _stream(folder, int(streamed))
+    found = {
+        "process_mb": _peak_mb(),
+        "worker_mb": _recorded_mb(resource.RUSAGE_CHILDREN),
+        "held_mb": _held_mb(),
+    }
+    assert len(images)  # held until here, as a run holds its sets
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])

@@ -26,8 +26,8 @@ __all__ = ["Work", "WorkSize", "noise_images"]
 
 _EPSILON = 8 / 255
 
-_TRAINING_PASSES = {"helper": 1, "hat": 3, "atd": 0}
-"""Forward passes of a step in training mode, where batch normalisation sees all processes."""
+_TRAINING_PASSES = {"helper": 1, "hat": 1, "atd": 0}
+"""Forward passes of a step in which batch normalisation sees all processes; HAT's groups share."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -132,10 +132,17 @@ def test_no_pass_gets_more_images_than_the_device_takes(processes, case):
 
 
 @pytest.mark.dist
-@pytest.mark.parametrize("name", HERE["NORMS"])
-def test_batch_normalisation_over_processes_is_that_of_the_whole_batch(pair, processes, name):
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [(name, 1) for name in HERE["NORMS"]] + [(name, 2) for name in HERE["TOGETHER"]],
+)
+def test_batch_normalisation_over_processes_is_that_of_the_whole_batch(
+    pair, processes, name, number
+):
     expected = HERE["normalise"](name, processes)
-    halves = [load_file(HERE["file_of"](pair, name, torch.float64, 0, rank)) for rank in (0, 1)]
+    halves = [
+        load_file(HERE["file_of"](pair, name, torch.float64, number, rank)) for rank in (0, 1)
+    ]
     whole = {
         key: torch.cat([half[key] for half in halves])
         if key.startswith(("out", "input", "evaluated"))
@@ -147,10 +154,12 @@ def test_batch_normalisation_over_processes_is_that_of_the_whole_batch(pair, pro
         tolerance = {"rtol": 1e-4, "atol": 1e-4}
     elif name == "bfloat16":
         tolerance = {"rtol": 0.02, "atol": 0.02}
-    compare(whole, expected, **tolerance)
-    for key in expected:
-        if key.startswith(("running", "gradient", "num")):
-            assert torch.equal(halves[0][key], halves[1][key])
+    compare(whole, expected, equal_nan=True, **tolerance)
+    both = {key for key in expected if key.startswith(("running", "gradient"))}
+    compare(*({key: half[key] for key in both} for half in halves), equal_nan=True, rtol=0, atol=0)
+    if name == "not finite":
+        assert whole["out 0"][:, 0].isnan().all()
+        assert whole["out 0"][:, 1:].isfinite().all()
 
 
 @pytest.mark.dist
