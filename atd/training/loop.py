@@ -12,7 +12,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from atd.errors import Interrupted, UserError
+from atd.errors import Interrupted, UserError, first_line
 from atd.training.checkpoint import load_newest, load_state, save_state, state_file
 from atd.training.contact import in_contact
 from atd.training.logbook import Logbook
@@ -104,7 +104,7 @@ class _Progress:
             if saved["finished"]:
                 self.task.load_weights(saved["best_weights"])
                 return True
-            self.task.load(saved["task"])
+            self._restore(saved["task"])
             self.step, self.best = saved["step"], saved["best"]
             self.best_epoch, self.best_weights = saved["best_epoch"], saved["best_weights"]
         self.logbook.forget_after(self.task.stage, self.step)
@@ -120,6 +120,16 @@ class _Progress:
         )
         self.meter.restart()
         return False
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        try:
+            self.task.load(state)
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise UserError(
+                f"{state_file(self.folder, self.task.stage)}: the state does not fit this version "
+                f"of the training ({first_line(error)}); delete it and its like "
+                f"({self.task.stage}.*.safetensors) to train this stage again"
+            ) from None
 
     def _load(self) -> dict[str, Any] | None:
         """The newest good state: the main process chooses it, all others read the same one."""

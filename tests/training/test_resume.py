@@ -152,3 +152,14 @@ def test_a_full_disk_keeps_the_last_good_state(train, tmp_path, monkeypatch):
             train(Descent(before_step=fill))
     assert load_state(tmp_path / "run" / "toy.safetensors")["step"] == 4
     assert same(train(Descent()).weights(), whole.weights())
+
+
+def test_a_state_of_another_version_is_one_clear_line(train, tmp_path):
+    with pytest.raises(Interrupted):
+        train(Descent((1, 2, 3), stop_at(6)))
+    newer = Descent()
+    newer.load = lambda state: state["something new"]
+    with pytest.raises(UserError, match=r"toy.safetensors: .* \('something new'\); delete it"):
+        train(newer)
+    assert is_finished(tmp_path / "run", "toy") is False
+    train(Descent())
