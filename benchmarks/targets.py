@@ -68,7 +68,7 @@ def _measured(target: Target, result: dict[str, Any] | None) -> str:
     row, base = rows[target.row], next(iter(rows.values()))
     match target.measure:
         case "times":
-            return f"{row['times_faster']['median']:.1f}x"
+            return f"{row['times_faster']['median']:.2f}x"
         case "share":
             return f"{100 * row['matrix_share']:.0f} %"
         case "memory":
