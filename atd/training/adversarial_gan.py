@@ -81,6 +81,8 @@ class AdversarialGan:
         self.frozen_pass: FrozenPass | None = None
         if detector.backbone is not None and not config.finetune:
             self.frozen_pass = FrozenPass(detector.backbone, bfloat16=bfloat16, compiled=compiled)
+        # A backbone behind a frozen pass stays frozen; going through it in every step takes time.
+        self.trained = detector if self.frozen_pass is None else detector.discriminator
         groups: list[dict[str, Any]] = [{"params": list(detector.discriminator.parameters())}]
         if config.finetune and detector.backbone is not None:
             detector.backbone.requires_grad_(True)
@@ -144,7 +146,7 @@ class AdversarialGan:
     def _attacked(self, step: int, inliers: Tensor, outliers: Tensor) -> list[Tensor]:
         """The parts of this process's share: as many ID images as outliers after them."""
         if self.config.adversarial:
-            with frozen(self.detector):
+            with frozen(self.trained):
                 return self.attack(step, (inliers, outliers), self._logits)
         pairs = zip(*(x.chunk(self.streams[0].parts) for x in (inliers, outliers)), strict=True)
         return [torch.cat(pair) for pair in pairs]
@@ -226,9 +228,8 @@ class AdversarialGan:
     def _update_generator(self, step: int, outliers: Tensor) -> dict[str, Tensor]:
         assert self.generator is not None
         assert self.generator_optimizer is not None
-        with frozen(self.detector):
+        with frozen(self.trained):
             generated = self._made("latent-g", step)
-            logits = self.detector.discriminator(generated)
             config = self.config
             whole, count = self.processes.whole_batch(generated), self.processes.count
             if config.generator_objective == "imitate":
@@ -236,7 +237,9 @@ class AdversarialGan:
                 of_part = torch.zeros_like(of_batch)
             else:
                 of_part = generator_loss(
-                    logits, config.generator_objective, config.generator_target
+                    self.detector.discriminator(generated),
+                    config.generator_objective,
+                    config.generator_target,
                 )
                 of_batch = torch.zeros_like(of_part)
             if config.generator_diversity:

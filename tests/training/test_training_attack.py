@@ -79,7 +79,7 @@ def test_running_statistics_serve_attack_and_update_and_follow_real_features_aft
     before = state_of(task.detector.discriminator)
     run(task, 0, 1)
     modes = [training for training, _ in calls]
-    assert modes == [False] * (3 + 1 + 1) + [True]
+    assert modes == [False] * (3 + 1) + [True]
     real_and_generated, real = calls[3][1], calls[-1][1]
     assert torch.equal(real, real_and_generated[: 2 * BATCH])
     moved = changed(task.detector.discriminator, before)
