@@ -127,9 +127,11 @@ def full_tmpfs(bench: Bench, processes: int) -> Trial | None:
     ballast = folder / "ballast"
     try:
         job = Job(bench.config(HELD), folder, processes, options=waiting(PATIENCE))
-        if job.run_for(bench.moment(HELD, processes)):
-            trial.stage = stage_of(folder)
-            _fill(ballast)
+        if not job.run_for(bench.moment(HELD, processes)):
+            job.end()
+            return full_tmpfs(bench, processes)  # it was over before its moment came
+        trial.stage = stage_of(folder)
+        _fill(ballast)
         ended = job.wait()
         words = "" if trial.stage == "start" else "the same command"
         judge(trial, ended, {2, 1} if processes > 1 else {2}, words)
