@@ -138,8 +138,9 @@ def attack_sets(
     The attack moves the raw score itself, in float32. The attacked score is the worst over the
     unchanged image, all members, restarts and iterates. A sample's randomness depends on the
     seed, the restart and its position in the set, so batch size and number of processes change
-    the result by rounding only. Batches are filled across sets, since small ones cost nearly as
-    much as large ones. Memory holds one batch of images, whatever the sets' sizes.
+    nothing on CPUs and what rounding does on GPUs. Batches are filled across sets, since small
+    ones cost nearly as much as large ones. Memory holds one batch of images, whatever the sets'
+    sizes.
 
     Args:
         detector: See `atd.evaluation.subject.Subject`; larger scores = more OOD.
@@ -211,7 +212,8 @@ def _attacked(
         pixels = job.images.fetch(indices).to(where)
         groups.append(Group(pixels, indices, job.direction, job.attack))
     names = [jobs[number].images.name for number in numbers]
-    subject = Subject(detector, groups[0].attack.draws, " + ".join(names))
+    draws, sets = groups[0].attack.draws, " + ".join(names)
+    subject = Subject(detector, draws, sets, whole_blocks=True)
     parts = attack_batch(subject, groups)
     for part, name in zip(parts, names, strict=True):
         _require_finite(part["clean"], name)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from atd.attacks import PerSample, expectation, finite_gradient, straight_through
+from atd.attacks import PerSample, expectation, filled, finite_gradient, straight_through
 from atd.errors import UserError
 
 __all__ = ["Subject"]
@@ -27,10 +27,20 @@ class Subject:
         detector: The detector; float images (N, C, H, W) in [0, 1], larger = more OOD.
         draws: Evaluations that are averaged for a randomised detector (EOT).
         where: Name of the image set, for messages.
+        whole_blocks: Call the detector through `atd.attacks.filled`, so that on a CPU no rounding
+            depends on the size of a batch.
     """
 
-    def __init__(self, detector: nn.Module, draws: int = 1, where: str = "the images") -> None:
+    def __init__(
+        self,
+        detector: nn.Module,
+        draws: int = 1,
+        where: str = "the images",
+        *,
+        whole_blocks: bool = False,
+    ) -> None:
         self.detector, self.draws, self.where = detector, draws, where
+        self._called: Callable[[Function], Function] = filled if whole_blocks else _as_it_is
 
     def score(self, images: Tensor) -> Tensor:
         """Scores (N,) as the detector gives them, averaged over the draws, in float32 or above.
@@ -38,7 +48,7 @@ class Subject:
         Raises:
             UserError: The scores have another shape than (N,).
         """
-        return expectation(self._checked_score, self.draws)(images)
+        return expectation(self._called(self._checked_score), self.draws)(images)
 
     def _checked_score(self, images: Tensor) -> Tensor:
         detector = self.detector
@@ -68,7 +78,9 @@ class Subject:
             A function of images (N, C, H, W).
         """
         surrogate: Function | None = getattr(self.detector, "surrogate", None)
-        function = self.score if surrogate is None else straight_through(self.score, surrogate)
+        function: Function = self.score
+        if surrogate is not None:
+            function = straight_through(self.score, self._called(surrogate))
 
         def value(images: Tensor, signs: int | Tensor, rows: slice | Tensor) -> Tensor:
             guarded = finite_gradient(images) if images.requires_grad else images
@@ -90,4 +102,9 @@ class Subject:
         own: Function | None = getattr(self.detector, "features", None)
         backbone = getattr(self.detector, "backbone", None)
         inner: Function | None = getattr(backbone, "embed", None)
-        return own if callable(own) else inner
+        found = own if callable(own) else inner
+        return None if found is None else self._called(found)
+
+
+def _as_it_is(function: Function) -> Function:
+    return function

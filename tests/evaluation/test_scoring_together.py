@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from scored import EPSILON, Stopping, assert_same
@@ -31,11 +30,7 @@ def test_sets_scored_together_are_those_scored_alone(convolutional, images, batc
     together = attack_sets(convolutional, jobs(images), batch_size=batch_size)
     for job, found in zip(jobs(images), together, strict=True):
         alone = attack_scores(convolutional, job.images, job.attack, direction=job.direction)
-        for name, value in dataclasses.asdict(alone).items():
-            if isinstance(value, np.ndarray):
-                np.testing.assert_allclose(getattr(found, name), value, atol=1e-4, err_msg=name)
-            else:
-                assert getattr(found, name) == value
+        assert_same(found, alone)
 
 
 @pytest.mark.parametrize("calls", [4, 10, 16])
@@ -48,8 +43,7 @@ def test_sets_scored_together_go_on_where_they_stopped(
         attack_sets(Stopping(convolutional, calls), jobs(images), **options)
     resumed = attack_sets(Stopping(convolutional, 1000), jobs(images), **options)
     for one, two in zip(whole, resumed, strict=True):
-        np.testing.assert_allclose(two.attacked, one.attacked, atol=1e-4)
-        np.testing.assert_array_equal(two.example_index, one.example_index)
+        assert_same(two, one)
     # Each set is found again alone.
     counting = Stopping(convolutional, 0)
     for job, found in zip(jobs(images), resumed, strict=True):
