@@ -1,4 +1,4 @@
-"""Settings that all tests share, and one tiny run that is trained once."""
+"""Settings that all tests share, one tiny run that is trained once, and two processes."""
 
 from __future__ import annotations
 
@@ -54,6 +54,16 @@ def tiny_run(tiny_yaml, tmp_path_factory) -> SimpleNamespace:
     config = load(tiny_yaml, [f"run.dir={folder}"])
     results = Run(config, Processes("cpu")).execute()
     return SimpleNamespace(folder=folder, config=config, results=results)
+
+
+@pytest.fixture(scope="session")
+def pool(tmp_path_factory):
+    """Calls a function on two processes: `first, second = pool(function, *arguments)`."""
+    from pool import Pool
+
+    pool = Pool(tmp_path_factory.mktemp("pool"))
+    yield pool
+    pool.close()
 
 
 @pytest.fixture

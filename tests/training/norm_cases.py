@@ -39,7 +39,7 @@ TOGETHER = [name for name in NORMS if name != "cumulative"]
 """Cases whose passes may be made as one; that one's momentum depends on the number of passes."""
 
 
-def normalise(name, processes, together=False):
+def normalise(processes, name, together=False):
     """Two passes through a layer, or one with both: outputs, gradients and running statistics."""
     shape, dtype, build = NORMS[name]
     torch.manual_seed(1)
