@@ -48,6 +48,9 @@ class PretrainConfig:
     """Epochs of the standard-trained helper network (HAT only)."""
     batch_size: int = 128
     """Images per step over all processes."""
+    ghost_batch: int = 0
+    """Images whose statistics batch normalisation takes together; 0 is the whole batch. Processes
+    exchange statistics only if a ghost batch is larger than the share of each."""
     epsilon: float = 8 / 255
     attack: Literal["pgd", "fgsm-rs", "n-fgsm"] = "pgd"
     """`pgd` takes `steps` steps; the others a single one from a random start, which is faster and
@@ -76,6 +79,8 @@ class PretrainConfig:
         require_epsilon("pretrain.epsilon", self.epsilon)
         for key, low in (("epochs", 1), ("helper_epochs", 1), ("batch_size", 2), ("steps", 1)):
             require(getattr(self, key) >= low, f"pretrain.{key}", getattr(self, key), f">= {low}")
+        ghost = self.ghost_batch
+        require(ghost == 0 or ghost >= 2, "pretrain.ghost_batch", ghost, "0 (whole batch) or >= 2")
         require(self.steps <= 1000, "pretrain.steps", self.steps, "at most 1000")
         require(self.lr > 0, "pretrain.lr", self.lr, "positive")
         require(0 < self.warmup < 1, "pretrain.warmup", self.warmup, "between 0 and 1")

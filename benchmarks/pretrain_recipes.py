@@ -48,6 +48,9 @@ RECIPES: dict[str, list[str]] = {
     "FGSM-RS": ["pretrain.attack=fgsm-rs"],
     "FGSM-RS, 23 epochs": ["pretrain.attack=fgsm-rs", "pretrain.epochs=23"],
     "N-FGSM": ["pretrain.attack=n-fgsm"],
+    "statistics of the whole batch": ["pretrain.ghost_batch=0"],
+    "ghost batches of 32": ["pretrain.ghost_batch=32"],
+    "ghost batches of 16": ["pretrain.ghost_batch=16"],
     "batches of 128, linear rate": ["pretrain.batch_size=128", "pretrain.lr=0.42"],
     "batches of 256, linear rate": ["pretrain.batch_size=256", "pretrain.lr=0.84"],
     "batches of 256, linear rate, 36 epochs": [

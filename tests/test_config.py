@@ -124,7 +124,7 @@ def test_keys_change_only_on_purpose() -> None:
         "run": 12,
         "data": 18,
         "backbone": 7,
-        "pretrain": 18,
+        "pretrain": 19,
         "atd": 21,
         "evaluate": 8,
         "loader": 2,

@@ -1,4 +1,4 @@
-"""Batch normalisation by the statistics of the global batch, for training by several processes.
+"""Batch normalisation by the statistics of a batch that several processes share.
 
 torch's SyncBatchNorm does the same on CUDA only and replaces the modules. Here the modules stay
 as they are, timm's variants included: inside the context their call of `F.batch_norm` gets
@@ -29,9 +29,9 @@ def normalises_over_batch(network: nn.Module) -> bool:
 
 
 def global_batch_statistics(
-    processes: int, groups: int = 1
+    processes: int, groups: int = 1, among: Any = None
 ) -> contextlib.AbstractContextManager[Any]:
-    """Within it, batch normalisation in training mode sees the batch of all processes.
+    """Within it, batch normalisation in training mode sees the batch of several processes.
 
     Every process must make the same forward and backward passes, on parts of equal size. Then
     gradients of losses that are means over a process's part, averaged over processes, are those
@@ -39,33 +39,35 @@ def global_batch_statistics(
     left alone.
 
     Args:
-        processes: Number of processes; with one the context does nothing.
+        processes: Number of processes that share a batch; with one the context does nothing.
         groups: Of how many batches of equal size, one behind the other, an input consists. Each
             is normalised by its own statistics and moves the running ones, in order, as if it
             had been passed alone; only `num_batches_tracked` counts them as one. All groups
             together need as few exchanges as one.
+        among: The process group of those that share a batch; None is all processes.
 
     Returns:
         The context. Backward passes may run outside of it.
     """
-    return _GlobalStatistics(groups) if processes > 1 else contextlib.nullcontext()
+    return _GlobalStatistics(groups, among) if processes > 1 else contextlib.nullcontext()
 
 
 class _GlobalStatistics(TorchFunctionMode):
-    def __init__(self, groups: int) -> None:
+    def __init__(self, groups: int, among: Any) -> None:
         super().__init__()
-        self.groups = groups
+        self.groups, self.among = groups, among
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
         if func is F.batch_norm:
-            return _batch_norm(self.groups, *args, **(kwargs or {}))
+            return _batch_norm(self.groups, self.among, *args, **(kwargs or {}))
         return func(*args, **(kwargs or {}))
 
 
 def _batch_norm(
     groups: int,
+    among: Any,
     values: Tensor,
     running_mean: Tensor | None,
     running_var: Tensor | None,
@@ -81,9 +83,9 @@ def _batch_norm(
             values, running_mean, running_var, weight, bias, training, momentum, eps
         )
     exact = at_least_float32(values)
-    normalised, means, variances = _GlobalNorm.apply(exact, weight, bias, eps, groups)
+    normalised, means, variances = _GlobalNorm.apply(exact, weight, bias, eps, groups, among)
     if running_mean is not None and running_var is not None:
-        count = distributed.get_world_size() * values.numel() // values.shape[1] // groups
+        count = distributed.get_world_size(among) * values.numel() // values.shape[1] // groups
         unbiased = variances * (count / (count - 1))
         for mean, variance in zip(means, unbiased, strict=True):
             running_mean.mul_(1 - momentum).add_(mean, alpha=momentum)
@@ -106,15 +108,16 @@ class _GlobalNorm(torch.autograd.Function):
         bias: Tensor | None,
         eps: float,
         groups: int,
+        among: Any,
     ) -> tuple[Tensor, Tensor, Tensor]:
         parts = values.chunk(groups)
         of_parts = [torch.stack(torch.batch_norm_update_stats(x, None, None, 0.0)) for x in parts]
-        means, variances = _of_all(torch.stack(of_parts)).unbind(2)
+        means, variances = _of_all(torch.stack(of_parts), among).unbind(2)
         mean = means.mean(0)
         # Means of squares would cancel; the spread of the parts' means does not.
         variance = (variances + (means - mean).square()).mean(0)
         ctx.save_for_backward(values, weight, mean, variance)
-        ctx.eps = eps
+        ctx.eps, ctx.among = eps, among
         ctx.mark_non_differentiable(mean, variance)
         normalised = [
             F.batch_norm(x, m, v, weight, bias, False, 0.0, eps)
@@ -141,7 +144,7 @@ class _GlobalNorm(torch.autograd.Function):
         ]
         sums = torch.stack([torch.stack(by_parameters) for _, *by_parameters in own])
         # The kernel has taken off the part's mean of the sums; the batch's mean is wanted.
-        lacking = (sums - _of_all(sums).mean(0)) * scale[:, None]
+        lacking = (sums - _of_all(sums, ctx.among).mean(0)) * scale[:, None]
         lacking *= values.shape[1] / parts[0].numel()
         if weight is not None:
             lacking *= weight
@@ -154,14 +157,12 @@ class _GlobalNorm(torch.autograd.Function):
             ]
         )
         found = zip((by_values, *sums.sum(0)), ctx.needs_input_grad, strict=False)
-        return *(given if needed else None for given, needed in found), None, None
+        return *(given if needed else None for given, needed in found), None, None, None
 
 
-def _of_all(part: Tensor) -> Tensor:
+def _of_all(part: Tensor, among: Any) -> Tensor:
     """What each process holds, (processes, ...), on every process."""
-    count = distributed.get_world_size()
-    # Gloo wants the parts one behind the other, not stacked.
-    parts = part.new_empty(count * part.numel())
+    parts = part.new_empty(distributed.get_world_size(among), *part.shape)
     with exchanging:
-        distributed.all_gather_into_tensor(parts, part.flatten())
-    return parts.view(count, *part.shape)
+        distributed.all_gather(list(parts), part.contiguous(), group=among)
+    return parts

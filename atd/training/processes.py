@@ -47,7 +47,7 @@ class Processes:
     def __init__(self, device: str = "auto", timeout_minutes: float = 30.0) -> None:
         if device == "cuda" and not torch.cuda.is_available():
             raise UserError("run.device=cuda: no CUDA device is available; use run.device=cpu")
-        timeout = datetime.timedelta(minutes=timeout_minutes)
+        self._timeout = timeout = datetime.timedelta(minutes=timeout_minutes)
         # Without a GPU, Accelerate takes several processes for as many runs unless it is told.
         several = int(os.environ.get("WORLD_SIZE", "1")) > 1
         self.accelerator = Accelerator(
@@ -59,6 +59,7 @@ class Processes:
         self.count = self.accelerator.num_processes
         self.is_main = self.accelerator.is_main_process
         self._hosts: Any = None
+        self._neighbours: dict[int, Any] = {}
         if self.count > 1:
             self._hosts = dist.new_group(backend="gloo", timeout=timeout)
 
@@ -88,17 +89,34 @@ class Processes:
         mine = torch.arange(count)[self.rank :: self.count]
         return list(mine.split(size)) if len(mine) else []
 
-    def average_gradients(self, parameters: Iterable[Tensor]) -> None:
-        """Replaces each gradient by its mean over processes; all must hold the same ones."""
+    def neighbours(self, span: int) -> Any:
+        """The process group of `span` processes of neighbouring ranks, this one among them.
+
+        None stands for all processes. All must ask for the same groups in the same order; asking
+        again costs nothing.
+        """
+        if span == self.count:
+            return None
+        if span not in self._neighbours:
+            self._neighbours[span], _ = dist.new_subgroups(span, timeout=self._timeout)
+        return self._neighbours[span]
+
+    def average_gradients(
+        self, parameters: Iterable[Tensor], others: Iterable[Tensor] = ()
+    ) -> None:
+        """Replaces each gradient, and other tensors, by the mean over processes.
+
+        All processes must hold the same ones. One exchange carries everything.
+        """
         if self.count == 1:
             return
-        gradients = [p.grad for p in parameters if p.grad is not None]
-        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        own = [p.grad for p in parameters if p.grad is not None] + list(others)
+        flat = torch.cat([tensor.flatten() for tensor in own])
         with exchanging:
             flat = self.accelerator.reduce(flat, reduction="mean")
-        parts = flat.split([gradient.numel() for gradient in gradients])
-        for gradient, part in zip(gradients, parts, strict=True):
-            gradient.copy_(part.view_as(gradient))
+        parts = flat.split([tensor.numel() for tensor in own])
+        for tensor, part in zip(own, parts, strict=True):
+            tensor.copy_(part.view_as(tensor))
 
     def mean(self, values: Tensor) -> Tensor:
         """The mean over processes of values (...) that each holds: float64, on the CPU."""

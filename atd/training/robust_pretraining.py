@@ -12,15 +12,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from atd.attacks import Attacked, fgsm, frozen, pgd
+from atd.attacks import Attacked, fgsm, filled, frozen, pgd
 from atd.config import PretrainConfig
 from atd.data.images import ImageSet, batches
 from atd.data.sampler import generator_for
-from atd.errors import UserError
 from atd.models.backbones import Backbone
 from atd.models.folding import FrozenPass
 from atd.models.precision import at_least_float32
-from atd.training.global_norm import global_batch_statistics, normalises_over_batch
+from atd.training.ghost_batches import RunningStatistics, ghost_batches
+from atd.training.global_norm import global_batch_statistics
 from atd.training.logbook import Logbook
 from atd.training.losses import hat_loss, trades_loss
 from atd.training.pretraining_attack import perturbed
@@ -65,7 +65,7 @@ class RobustPretraining:
         compiled: Compile the attack's passes through a `Backbone`.
 
     Raises:
-        UserError: The batch is to be worked off in parts and the network normalises over it.
+        UserError: The batch does not divide into ghost batches, or these not into parts.
     """
 
     def __init__(
@@ -84,9 +84,8 @@ class RobustPretraining:
         bfloat16: bool,
         compiled: bool = False,
     ) -> None:
-        self.normalises = normalises_over_batch(model)
-        if stream.parts > 1 and self.normalises:
-            raise UserError(_refusal(stream, processes.count))
+        self.ghosts = ghost_batches(model, stream, config.ghost_batch, processes.count, stage)
+        self.running = RunningStatistics(model)
         self.model, self.helper, self.stream = model, helper, stream
         self.validation = validation.take(_CLEAN_IMAGES, seed)
         self.config, self.objective, self.stage = config, objective, stage
@@ -142,13 +141,17 @@ class RobustPretraining:
             attacked = self._attack(step, images, labels)
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
-        total, correct, count = torch.zeros((), device=images.device), [], self.stream.parts
-        for part in zip(*(x.chunk(count) for x in (images, attacked, labels)), strict=True):
+        total, correct, count = torch.zeros((), device=images.device), [], self.ghosts.parts
+        parts = zip(*(x.chunk(count) for x in (images, attacked, labels)), strict=True)
+        for part in self.running.mean_over(parts):
             loss, logits = self._loss(*part)
             (loss / count).backward()
             total = total + loss.detach() / count
             correct.append(logits.argmax(1) == part[-1])
-        self.processes.average_gradients(self.model.parameters())
+        shared = self.ghosts.span == self.processes.count
+        self.processes.average_gradients(
+            self.model.parameters(), () if shared else self.running.values
+        )
         self.optimizer.step()
         if self.average is not None:
             update_average(self.average, self.model, self.config.ema, step)
@@ -187,11 +190,11 @@ class RobustPretraining:
 
     def _passes(self, *groups: Tensor) -> Sequence[Tensor]:
         """Class logits of each group of images, which is normalised over itself, in order."""
-        processes, count = self.processes.count, len(groups)
-        if processes == 1 or not self.normalises:
+        span, count = self.ghosts.span, len(groups)
+        if span == 1:
             return [self._logits(self.model, group) for group in groups]
         # Together they need a third of the exchanges, which every process waits for.
-        with global_batch_statistics(processes, count):
+        with global_batch_statistics(span, count, self.processes.neighbours(span)):
             logits = self._logits(self.model, torch.cat(groups)).chunk(count)
         for name, buffer in self.model.named_buffers():
             if name.endswith("num_batches_tracked"):
@@ -244,6 +247,7 @@ class RobustPretraining:
     ) -> float:
         mine = self.processes.turns(len(images))
         correct: list[bool] = []
+        classify = filled(model)
         with frozen(model):
             for pixels, labels, indices in batches(images, mine):
                 x = pixels.to(self.processes.device).float() / 255
@@ -252,9 +256,9 @@ class RobustPretraining:
                     y = indices.to(self.processes.device) % 4
                     x = _turn(x, y)
                 if attack is not None:
-                    x = attack(partial(_loss_of, model, y), x).images
+                    x = attack(partial(_loss_of, classify, y), x).images
                 with torch.no_grad():
-                    correct += (model(x).argmax(1) == y).tolist()
+                    correct += (classify(x).argmax(1) == y).tolist()
         everyone = self.processes.gather(correct)
         return sum(everyone) / len(everyone)
 
@@ -288,24 +292,11 @@ class RobustPretraining:
         self.model.load_state_dict(weights)
 
 
-def _refusal(stream: Stream, processes: int) -> str:
-    """Why a network with batch normalisation is not trained in parts, and what to do instead."""
-    each = stream.share.stop - stream.share.start
-    size = each // stream.parts
-    return (
-        f"run.device_batch: each of {processes} processes would work off its {each} images of "
-        f"pretrain.batch_size in {stream.parts} parts, but the backbone has batch normalisation, "
-        f"to which every part is a batch of its own; start {stream.batch_size // size} processes, "
-        f"set pretrain.batch_size={size * processes}, or choose a backbone without batch "
-        "normalisation (backbone.architecture=timm:convnext_atto)"
-    )
-
-
 def _turn(images: Tensor, quarters: Tensor) -> Tensor:
     """Turns each image (N, C, S, S) by its own number (N,) of quarter turns."""
     turned = torch.stack([images.rot90(k, (2, 3)) for k in range(4)], dim=1)
     return turned[torch.arange(len(images), device=images.device), quarters]
 
 
-def _loss_of(model: nn.Module, labels: Tensor, images: Tensor) -> Tensor:
-    return F.cross_entropy(model(images), labels, reduction="none")
+def _loss_of(classify: Callable[[Tensor], Tensor], labels: Tensor, images: Tensor) -> Tensor:
+    return F.cross_entropy(classify(images), labels, reduction="none")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from atd.attacks import frozen, pgd
+from atd.attacks import filled, frozen, pgd
 from atd.config import AtdConfig
 from atd.data.images import ImageSet, batches
 from atd.models.detector import Detector
@@ -67,18 +67,18 @@ def _scores(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Clean scores, attacked scores and example images."""
     rows: list[tuple[float, float]] = []
-    examples = torch.zeros(0)
+    examples, logits = torch.zeros(0), filled(detector.logits)
     with frozen(detector):
         for pixels, _, _ in batches(images, processes.turns(len(images))):
             x = pixels.to(processes.device).float() / 255
             outcome = pgd(
-                lambda batch: direction * detector.logits(batch),
+                lambda batch: direction * logits(batch),
                 x,
                 epsilon=config.epsilon,
                 steps=max(10, config.steps),
             )
             with torch.no_grad():
-                clean = detector.logits(x)
+                clean = logits(x)
             rows += zip(clean.tolist(), (direction * outcome.values).tolist(), strict=True)
             examples = outcome.images[:8].cpu()
     table = torch.tensor(processes.gather(rows), dtype=torch.float64)

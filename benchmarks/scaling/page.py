@@ -13,7 +13,8 @@ __all__ = ["page"]
 
 _TITLES = {
     "helper": "helper (standard training)",
-    "hat": "HAT step",
+    "hat": "HAT step, whole batch",
+    "hat_ghosts": "HAT step, ghost batches",
     "atd": "ATD step",
     "evaluation": "attacked evaluation",
 }
@@ -77,6 +78,8 @@ in brackets the quartiles of the ratios round by round. The separate jobs exchan
 half of the batch each and run at the same time: they show what the machine has to give. The last
 column is the CPU time of a step, all processes together: 1 / 2 / separate. Where 2 need hardly
 more of it than separate jobs and these are not twice as fast as 1, the cores slow each other down.
+Ghost batches (`pretrain.ghost_batch`) are of {size["ghost_batch"]} images here, on one process as
+on two.
 
 {_table(head, rows)}
 """
@@ -99,9 +102,10 @@ def _exchanges(found: dict[str, Any]) -> str:
     return f"""## What is exchanged
 
 Of a step of two processes: the gradients and their averaging by itself (nobody late); then all
-exchanges of tensors as they happen in the step, waiting for the other process included. HAT
-exchanges the statistics of every batch normalisation, forward and backward; its three groups of
-images, each normalised by itself, share a pass and so its exchanges.
+exchanges of tensors as they happen in the step, waiting for the other process included. With the
+statistics of the whole batch, HAT exchanges those of every batch normalisation, forward and
+backward; its three groups of images, each normalised by itself, share a pass and so its exchanges.
+With ghost batches no larger than a process's share, the running statistics go with the gradients.
 
 {_table(head, rows)}
 """
@@ -193,9 +197,10 @@ numbers of exchanges, from the model and from the two processes above
 
 A step takes operations / (peak x share), + the averaging of gradients, 2 (n - 1) / n x bytes /
 bandwidth among the GPUs of a machine and then among machines, + exchanges x latency; nothing is
-overlapped. Efficiency is the first term's part of the sum. At {100 * best:.0f} % of the peak
-and the recipe's attack steps ({steps["hat"]} for HAT, {steps["atd"]} for ATD, {steps["evaluation"]}
-for the evaluation); "cluster" names the GPUs and the global batch, with which the result is the
+overlapped, and ghost batches no larger than a GPU's share would leave the last term out. Efficiency
+is the first term's part of the sum. At {100 * best:.0f} % of the peak and the recipe's attack steps
+({steps["hat"]} for HAT, {steps["atd"]} for ATD, {steps["evaluation"]} for the evaluation);
+"cluster" names the GPUs and the global batch, with which the result is the
 same on any number of GPUs:
 
 {_table(_STAGES, stages)}

@@ -27,7 +27,8 @@ __all__ = [
 DATASETS = {"ImageNet-200": 1_281_167 * 200 // 1000, "ImageNet-1k": 1_281_167}
 """Training images; ImageNet-200 has a fifth of the classes of about equal size."""
 
-_BATCH = 2
+_BATCH = 8
+"""Images on which operations are counted; an evaluation fills smaller batches up."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,7 +26,7 @@ __all__ = ["Work", "WorkSize", "noise_images"]
 
 _EPSILON = 8 / 255
 
-_TRAINING_PASSES = {"helper": 1, "hat": 1, "atd": 0}
+_TRAINING_PASSES = {"helper": 1, "hat": 1, "hat_ghosts": 0, "atd": 0}
 """Forward passes of a step in which batch normalisation sees all processes; HAT's groups share."""
 
 
@@ -38,12 +38,14 @@ class WorkSize:
         width: Channels of the first stage of the PreActResNet-18.
         image_size: Side of an image in pixels.
         steps: Steps of the attack.
+        ghost_batch: Images that batch normalisation takes together in `hat_ghosts`.
         classes: Classes of the ID images.
     """
 
     width: int
     image_size: int
     steps: int
+    ghost_batch: int = 0
     classes: int = 10
 
 
@@ -94,13 +96,24 @@ class Work:
 
     @functools.cached_property
     def hat(self) -> RobustPretraining:
-        """Robust pre-training of the backbone."""
+        """Robust pre-training of the backbone, by the statistics of the whole batch."""
         return self._pretraining("hat")
 
-    def _pretraining(self, objective: Literal["standard", "hat"]) -> RobustPretraining:
+    @functools.cached_property
+    def hat_ghosts(self) -> RobustPretraining:
+        """The same, by the statistics of ghost batches."""
+        return self._pretraining("hat", self.size.ghost_batch)
+
+    def _pretraining(
+        self, objective: Literal["standard", "hat"], ghost_batch: int = 0
+    ) -> RobustPretraining:
         torch.manual_seed(0)
         config = PretrainConfig(
-            steps=self.size.steps, batch_size=self.batch, epsilon=_EPSILON, ema=0.999
+            steps=self.size.steps,
+            batch_size=self.batch,
+            ghost_batch=ghost_batch,
+            epsilon=_EPSILON,
+            ema=0.999,
         )
         return RobustPretraining(
             self._backbone(),
@@ -142,7 +155,10 @@ class Work:
         )
 
     def do(self, name: str) -> int:
-        """Does a step of `helper`, `hat` or `atd`, or `evaluation`: PGD on one batch.
+        """Does a step of a kind of training, or `evaluation`: PGD on one batch.
+
+        Args:
+            name: `helper`, `hat`, `hat_ghosts`, `atd` or `evaluation`.
 
         Returns:
             The images that all processes worked on.

@@ -10,7 +10,7 @@ from benchmarks.timing import Spread, ratios
 
 __all__ = ["NAMES", "throughput"]
 
-NAMES = ("hat", "atd", "evaluation")
+NAMES = ("hat_ghosts", "hat", "atd", "evaluation")
 _SIDES = ("one", "two", "separate")
 
 
@@ -36,7 +36,7 @@ def throughput(size: WorkSize, batch: int, rounds: int) -> dict[str, Any]:
         for name in NAMES:
             done = [_round(name, batch, first, second, two) for _ in range(rounds + 1)][1:]
             found[name] = _summary(done)
-        found["reduce"] = {name: two.do(f"reduce-{name}", batch) for name in ("hat", "atd")}
+        found["reduce"] = {name: two.do(f"reduce-{name}", batch) for name in NAMES[:-1]}
         return found
     finally:
         for team in (first, second, two):

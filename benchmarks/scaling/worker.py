@@ -45,7 +45,7 @@ class Exchanges:
     def counted(self) -> Iterator[None]:
         """Within it, collective operations of tensors are counted."""
         with contextlib.ExitStack() as stack:
-            for name in ("all_reduce", "all_gather", "all_gather_into_tensor"):
+            for name in ("all_reduce", "all_gather"):
                 wrapped = self._counting(
                     getattr(distributed, name), given=int(name != "all_reduce")
                 )

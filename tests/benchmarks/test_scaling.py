@@ -24,7 +24,7 @@ from benchmarks.scaling.single import decode_rate, streaming_memory
 from benchmarks.scaling.tasks import Work, WorkSize
 from benchmarks.scaling.team import Team
 
-TINY = WorkSize(width=4, image_size=8, steps=2)
+TINY = WorkSize(width=4, image_size=8, steps=2, ghost_batch=2)
 COUNTS = {
     "helper": Counts(3e9, 0.0, 40_000_000, 80),
     "hat": Counts(10e9, 2e9, 40_000_000, 200),
@@ -114,6 +114,7 @@ def test_two_processes_tell_what_they_exchange():
     team = Team(2, TINY)
     try:
         hat, alone = team.do("hat", 4), team.do("reduce-hat", 4)
+        ghosts = team.do("hat_ghosts", 4)
         evaluation = team.do("evaluation", 4)
     finally:
         team.close()
@@ -124,6 +125,9 @@ def test_two_processes_tell_what_they_exchange():
     assert hat["exchanges"]["bytes"] > alone["bytes"] == count("hat", TINY, 2).gradients
     assert 0 < hat["exchanges"]["seconds"] < hat["seconds"]
     assert hat["cpu"] > 0
+    # The running statistics, two numbers a channel, go with the gradients.
+    assert ghosts["exchanges"]["calls"] == 1
+    assert 0 < ghosts["exchanges"]["bytes"] - alone["bytes"] < 0.1 * alone["bytes"]
     assert evaluation["exchanges"]["calls"] == 0
 
 
@@ -165,8 +169,8 @@ def test_the_page_tells_what_was_found():
         "effort": effort,
         "startup": {"1": spread, "2": spread},
         "streaming": [memory, memory | more],
-        "throughput": {name: item for name in ("hat", "atd", "evaluation")}
-        | {"reduce": {"hat": reduced, "atd": reduced}},
+        "throughput": {name: item for name in ("hat_ghosts", "hat", "atd", "evaluation")}
+        | {"reduce": {"hat_ghosts": reduced, "hat": reduced, "atd": reduced}},
         "plan": planned,
         "provenance": {
             "commit": "abc",
@@ -178,8 +182,11 @@ def test_the_page_tells_what_was_found():
     }
     text = page(found)
     ratio = "1.83 (1.80 to 1.90)"
-    assert f"| HAT step | 1.83 | 1.83 | 1.83 | {ratio} | {ratio} | 4.00 / 4.40 / 4.20 |" in text
-    assert "| HAT step | 3.00 | 10.0 | 7 | 2.00 | 100 | 5.0 |" in text
+    assert (
+        f"| HAT step, whole batch | 1.83 | 1.83 | 1.83 | {ratio} | {ratio} | 4.00 / 4.40 / 4.20 |"
+        in text
+    )
+    assert "| HAT step, ghost batches | 3.00 | 10.0 | 7 | 2.00 | 100 | 5.0 |" in text
     assert "grows by 1.00 KB an image and what is held by\n0.50 KB" in text
     assert "| 3,000 | 12 | 602 | 400 | 321 |" in text
     hours = planned["rows"][0]["hours"]

@@ -1,24 +1,17 @@
-"""Small trainings that must not depend on how a batch is divided.
-
-`test_equality` trains them in one process; run as a script under torchrun, this file trains
-them in several and saves what each process ends with.
-"""
+"""Small trainings that must not depend on how a batch is divided."""
 
 from __future__ import annotations
 
 import contextlib
 import copy
-import os
 import signal
-import sys
 from functools import partial
 from itertools import islice
 from pathlib import Path
 
+import pytest
 import torch
-from norm_cases import NORMS, TOGETHER, normalise
-from safetensors.torch import save_file
-from torch import distributed, nn
+from torch import nn
 
 from atd.config import AtdConfig, BackboneConfig, PretrainConfig
 from atd.data.images import HeldPixels, ImageSet
@@ -29,11 +22,10 @@ from atd.models.gan import FeatureGenerator, PixelGenerator
 from atd.training.adversarial_gan import AdversarialGan
 from atd.training.logbook import Logbook
 from atd.training.loop import fit
-from atd.training.processes import Processes
 from atd.training.robust_pretraining import RobustPretraining
 from atd.training.stream import Stream
 
-BATCH, STEPS, LATENT, CLASSES = 8, 3, 6, ("a", "b", "c")
+BATCH, STEPS, LATENT, CLASSES = 16, 3, 6, ("a", "b", "c")
 
 PRETRAIN = {
     "standard": {},
@@ -41,7 +33,8 @@ PRETRAIN = {
     "trades": {"ema": 0.9},
     "hat": {"label_smoothing": 0.1, "weight_decay": 5e-4},
 }
-"""Each with a network with batch normalisation, which is not trained in parts, and without."""
+"""Each with a network with batch normalisation, by the whole batch and by ghost batches, of which
+each of two processes has two, and with a network without."""
 
 ATD = {
     "imitate": {"generator_diversity": 0.1},
@@ -55,7 +48,7 @@ ATD = {
 }
 
 
-def images(name, count=20, channels=1, size=8, classes=CLASSES):
+def images(name, count=40, channels=1, size=8, classes=CLASSES):
     generator = torch.Generator().manual_seed(sum(map(ord, name)))
     pixels = torch.randint(256, (count, channels, size, size), generator=generator)
     held = HeldPixels(pixels.to(torch.uint8), [f"{name}-{index}" for index in range(count)])
@@ -83,19 +76,20 @@ def plain_network():
     )
 
 
-def pretraining(objective, kind, processes, dtype, number):
+def pretraining(objective, kind, processes, dtype, number, ghost_batch=BATCH // 4):
     torch.manual_seed(0)
     config = BackboneConfig(width=4)
     networks = [
         of_type(
             build_backbone(config, channels=1, classes=4, image_size=8)
-            if kind == "batch norm"
+            if kind != "group norm"
             else plain_network(),
             dtype,
         )
         for _ in range(2)
     ]
     options = {"steps": 2, "epsilon": 0.05, "lr": 0.05, **PRETRAIN[objective]}
+    options["ghost_batch"] = ghost_batch if kind == "ghost batches" else 0
     return RobustPretraining(
         *networks,
         stream("id", processes, number, () if objective == "trades" else CLASSES),
@@ -150,12 +144,23 @@ def cases():
     """Every training: its name, how to build it, and (precision, parts) to train it in."""
     exact, rough = (torch.float64, 1), (torch.float32, 1)
     for objective in PRETRAIN:
-        for kind in ("batch norm", "group norm"):
+        for kind in ("batch norm", "ghost batches", "group norm"):
             build = partial(pretraining, objective, kind)
-            in_parts = [(torch.float64, 2)] if kind == "group norm" else []
+            in_parts = [] if kind == "batch norm" else [(torch.float64, 2)]
             yield f"{objective}, {kind}", build, [exact, rough, *in_parts]
     for name in ATD:
         yield name, partial(adversarial_gan, name), [exact, rough, (torch.float64, 2)]
+
+
+CASES = {name: (build, ways) for name, build, ways in cases()}
+
+
+def ended(processes, case, dtype, number):
+    """What a case ends with, after a check that all processes hold the same."""
+    task = CASES[case][0](processes, dtype, number)
+    values = train(task, processes)
+    processes.require_equal(task.state(), case, STEPS)
+    return values
 
 
 def train(task, processes, steps=STEPS):
@@ -183,6 +188,7 @@ def train(task, processes, steps=STEPS):
 
 RESUMED = (
     "hat, batch norm",
+    "hat, ghost batches",
     "hat, group norm",
     "imitate",
     "deceive",
@@ -217,61 +223,28 @@ def interrupted(task):
 
 def train_on(case, folder, processes, stop=False):
     """Trains a case with the loop, from its saved state; `stop` leaves it half done."""
-    builders = {name: build for name, build, _ in cases()}
-    task = builders[case](processes, torch.float64, 1)
+    task = CASES[case][0](processes, torch.float64, 1)
     task = interrupted(task) if stop else task
     with contextlib.suppress(Interrupted):
         fit(task, Path(folder), processes, Logbook(None))
     return task
 
 
-def resume_on_another_number(folder, processes):
-    """Each case begun by one process and ended by all, and the other way round."""
-    for case in RESUMED:
-        for begin, end in (("alone", "all"), ("all", "alone")):
-            for part, who in (("begin", begin), ("end", end)):
-                if who == "all":
-                    train_on(case, resumed_in(folder, case, begin), processes, part == "begin")
-                elif processes.is_main:
-                    single = alone(processes)
-                    train_on(case, resumed_in(folder, case, begin), single, part == "begin")
-                processes.wait()
+def resumed(processes, case, folder, begin):
+    """A case begun by one process (`alone`) and ended by all, or the other way round (`all`)."""
+    for stop in (True, False):
+        if stop == (begin == "all"):
+            train_on(case, folder, processes, stop)
+        elif processes.is_main:
+            train_on(case, folder, alone(processes), stop)
+        processes.wait()
 
 
-def resumed_in(folder, case, begin):
-    return Path(folder) / f"{case} begun by {begin}"
-
-
-def file_of(folder, case, dtype, number, rank):
-    return Path(folder) / f"{case}-{str(dtype)[6:]}-{number}-{rank}.safetensors"
-
-
-def main(folder):
-    processes = Processes("cpu")
-    for case, build, ways in cases():
-        for dtype, number in ways:
-            task = build(processes, dtype, number)
-            values = train(task, processes)
-            processes.require_equal(task.state(), case, STEPS)
-            save_file(values, file_of(folder, case, dtype, number, processes.rank))
-    for number, names in ((1, NORMS), (2, TOGETHER)):
-        for name in names:
-            values = normalise(name, processes, together=number == 2)
-            save_file(values, file_of(folder, name, torch.float64, number, processes.rank))
-    resume_on_another_number(folder, processes)
+def diverged(processes):
+    """What processes are told that differ in one value."""
     task = pretraining("hat", "batch norm", processes, torch.float32, 1)
     if processes.rank == 1:
         task.model.head.bias.data[2] = 1e-30
-    try:
+    with pytest.raises(UserError) as caught:
         processes.require_equal(task.state(), "pretrain", 7)
-    except UserError as error:
-        (Path(folder) / f"divergence-{processes.rank}.txt").write_text(str(error))
-    processes.wait()
-    # Some versions of gloo abort while a process takes itself down; what matters is saved.
-    distributed.barrier()
-    os._exit(0)
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    main(sys.argv[1])
+    return str(caught.value)

@@ -2,48 +2,33 @@
 
 from __future__ import annotations
 
-import os
-import runpy
-import subprocess
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from equality_cases import (
+    BATCH,
+    CASES,
+    RESUMED,
+    STOP,
+    diverged,
+    ended,
+    pretraining,
+    resumed,
+    train,
+    train_on,
+)
+from norm_cases import NORMS, TOGETHER, normalise
 from torch import nn
 
-import atd
 from atd.errors import UserError
 from atd.training.checkpoint import load_state
 from atd.training.global_norm import global_batch_statistics, normalises_over_batch
 from atd.training.processes import Processes, parts
 
-SCRIPT = Path(__file__).with_name("equality_cases.py")
-HERE = runpy.run_path(str(SCRIPT), run_name="equality_cases")
-CASES = {name: (build, ways) for name, build, ways in HERE["cases"]()}
-
 EXACT = {"rtol": 0, "atol": 1e-9}
 ROUGH = {"rtol": 0, "atol": 1e-3}
 """For float32: rounding turns the sign of a few vanishing gradients, in attacks and in Adam."""
-
-
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory) -> Path:
-    """What two processes saved; started once for all tests, judged by its files."""
-    folder = tmp_path_factory.mktemp("pair")
-    launch = ["torch.distributed.run", "--nproc-per-node=2", "--standalone", str(SCRIPT)]
-    paths = os.pathsep.join([str(Path(atd.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run(
-        [sys.executable, "-m", *launch, str(folder)],
-        env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=200,
-    )
-    assert (folder / "divergence-1.txt").exists(), done.stderr
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +40,7 @@ def alone(processes):
         if (case, dtype) not in found:
             task = CASES[case][0](processes, dtype, 1)
             start = {key: value.clone() for key, value in task.weights().items()}
-            found[case, dtype] = HERE["train"](task, processes)
+            found[case, dtype] = train(task, processes)
             moved = [not torch.equal(value, start[key]) for key, value in task.weights().items()]
             assert any(moved)
         return found[case, dtype]
@@ -71,12 +56,10 @@ def compare(found, expected, **tolerance):
 
 @pytest.mark.dist
 @pytest.mark.parametrize("case", CASES)
-def test_two_processes_train_what_one_trains(pair, alone, case):
+def test_two_processes_train_what_one_trains(pool, alone, case):
     for dtype, number in CASES[case][1]:
         expected = alone(case, dtype)
-        first, second = (
-            load_file(HERE["file_of"](pair, case, dtype, number, rank)) for rank in (0, 1)
-        )
+        first, second = pool(ended, case, dtype, number)
         compare(second, first, rtol=0, atol=0)
         if dtype == torch.float64:
             compare(first, expected, **EXACT)
@@ -86,19 +69,20 @@ def test_two_processes_train_what_one_trains(pair, alone, case):
 
 
 @pytest.mark.dist
-@pytest.mark.parametrize("case", HERE["RESUMED"])
+@pytest.mark.parametrize("case", RESUMED)
 @pytest.mark.parametrize("begin", ["alone", "all"])
-def test_a_state_goes_on_on_another_number_of_processes(pair, processes, tmp_path, case, begin):
-    folder = HERE["resumed_in"](pair, case, begin)
-    task = HERE["train_on"](case, tmp_path, processes)
-    ends = [place / f"{task.stage}.1.safetensors" for place in (tmp_path, folder)]
-    whole, resumed = (dict(_flat(load_state(end))) for end in ends)
-    assert whole["step"] == resumed["step"] == task.steps > HERE["STOP"]
-    assert whole["best_epoch"] == resumed["best_epoch"]
-    assert whole.keys() == resumed.keys()
+def test_a_state_goes_on_on_another_number_of_processes(pool, processes, tmp_path, case, begin):
+    folders = tmp_path / "whole", tmp_path / "parted"
+    pool(resumed, case, folders[1], begin)
+    task = train_on(case, folders[0], processes)
+    ends = [folder / f"{task.stage}.1.safetensors" for folder in folders]
+    whole, parted = (dict(_flat(load_state(end))) for end in ends)
+    assert whole["step"] == parted["step"] == task.steps > STOP
+    assert whole["best_epoch"] == parted["best_epoch"]
+    assert whole.keys() == parted.keys()
     for name, value in whole.items():
         if isinstance(value, torch.Tensor):
-            torch.testing.assert_close(resumed[name], value, **EXACT, msg=name)
+            torch.testing.assert_close(parted[name], value, **EXACT, msg=name)
 
 
 def _flat(node, name=""):
@@ -112,7 +96,7 @@ def _flat(node, name=""):
 @pytest.mark.parametrize("case", [case for case, (_, ways) in CASES.items() if len(ways) == 3])
 @pytest.mark.parametrize("number", [2, 4])
 def test_parts_of_a_batch_train_what_the_whole_batch_trains(processes, alone, case, number):
-    found = HERE["train"](CASES[case][0](processes, torch.float64, number), processes)
+    found = train(CASES[case][0](processes, torch.float64, number), processes)
     compare(found, alone(case, torch.float64), **EXACT)
 
 
@@ -128,21 +112,19 @@ def test_no_pass_gets_more_images_than_the_device_takes(processes, case):
         sides, features = 2, passed.features
         passed.features = lambda x: (sizes.append(len(x)), features(x))[1]
     task.step(0, next(task.batches(0)))
-    assert set(sizes) == {sides * HERE["BATCH"] // 4}
+    assert set(sizes) == {sides * BATCH // 4}
 
 
 @pytest.mark.dist
 @pytest.mark.parametrize(
-    ("name", "number"),
-    [(name, 1) for name in HERE["NORMS"]] + [(name, 2) for name in HERE["TOGETHER"]],
+    ("name", "together"),
+    [(name, False) for name in NORMS] + [(name, True) for name in TOGETHER],
 )
 def test_batch_normalisation_over_processes_is_that_of_the_whole_batch(
-    pair, processes, name, number
+    pool, processes, name, together
 ):
-    expected = HERE["normalise"](name, processes)
-    halves = [
-        load_file(HERE["file_of"](pair, name, torch.float64, number, rank)) for rank in (0, 1)
-    ]
+    expected = normalise(processes, name)
+    halves = pool(normalise, name, together)
     whole = {
         key: torch.cat([half[key] for half in halves])
         if key.startswith(("out", "input", "evaluated"))
@@ -163,8 +145,8 @@ def test_batch_normalisation_over_processes_is_that_of_the_whole_batch(
 
 
 @pytest.mark.dist
-def test_processes_that_differ_are_found_and_named(pair):
-    messages = [(pair / f"divergence-{rank}.txt").read_text() for rank in (0, 1)]
+def test_processes_that_differ_are_found_and_named(pool):
+    messages = pool(diverged)
     assert messages[0] == messages[1]
     assert "pretrain: at step 7 process 1 differs from process 0 in 1 of" in messages[0]
     assert "(model.head.bias for one)" in messages[0]
@@ -211,7 +193,7 @@ def test_a_share_that_does_not_divide_is_the_users_to_change():
 
 def test_batch_normalisation_is_not_trained_in_parts(processes):
     with pytest.raises(UserError) as caught:
-        HERE["pretraining"]("hat", "batch norm", processes, torch.float32, 2)
+        pretraining("hat", "batch norm", processes, torch.float32, 2)
     message = str(caught.value)
-    for word in ("run.device_batch", "pretrain.batch_size=4", "start 2 processes", "timm:"):
+    for word in ("run.device_batch", f"ghost_batch={BATCH // 2}", "start 2 processes", "timm:"):
         assert word in message
