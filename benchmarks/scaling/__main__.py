@@ -49,7 +49,7 @@ FULL = Effort(
     batch=64,
     rounds=5,
     starts=3,
-    folders=(1000, 4000, 16000),
+    folders=(1000, 4000, 16000, 64000),
     streamed=16000,
     planned=WorkSize(width=64, image_size=224, steps=10, classes=1000),
 )
