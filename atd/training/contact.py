@@ -6,18 +6,23 @@ import contextlib
 import datetime
 import os
 import re
+import sys
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch.distributed as dist
 
 from atd.errors import LostContact, UserError, first_line, is_lost_contact
-from atd.training.processes import Processes
 
-__all__ = ["in_contact"]
+if TYPE_CHECKING:  # it is in contact itself, while it starts and ends
+    from atd.training.processes import Processes
+
+__all__ = ["in_contact", "not_forever"]
 
 _ANSWER = datetime.timedelta(seconds=3)
+_ROLL_CALL = 20.0
+"""Seconds after which no further missing ranks are looked for; those found so far are named."""
 _WORKER = re.compile(r"DataLoader worker \(pid.*(killed by signal|exited unexpectedly)")
 _TIME_IS_OVER = re.compile(r"timed? ?out", re.I)
 
@@ -56,13 +61,46 @@ def in_contact(processes: Processes, place: Callable[[], str]) -> Iterator[None]
         ) from None
 
 
+@contextlib.contextmanager
+def not_forever(processes: Processes, place: str, limit: datetime.timedelta) -> Iterator[None]:
+    """Ends the process, with one line, where something takes longer than it ever should.
+
+    The store of a stopped process never answers, not even that time is over, so whoever waits
+    for it in torch cannot be told otherwise.
+
+    Args:
+        processes: The processes that share the work.
+        place: What they do, for the message.
+        limit: How long it may take.
+    """
+
+    def give_up() -> None:
+        minutes = limit.total_seconds() / 60
+        print(
+            f"error: rank {processes.rank}: no contact with another process in {place} after "
+            f"{minutes:.1f} minutes; the same command again goes on",
+            file=sys.stderr,
+            flush=True,
+        )
+        os._exit(1)
+
+    timer = threading.Timer(limit.total_seconds(), give_up)
+    timer.daemon = True
+    if processes.count > 1:
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
 def _missing(processes: Processes) -> list[int]:
     """The ranks that do not answer a roll call; empty where nobody can tell."""
     missing: set[int] = set()
     # The store of a stopped process never answers, not even that time is over: hence a thread.
     roll_call = threading.Thread(target=_roll_call, args=(processes, missing), daemon=True)
     roll_call.start()
-    roll_call.join(_ANSWER.total_seconds() * processes.count + 1)
+    roll_call.join(min(_ANSWER.total_seconds() * processes.count + 1, _ROLL_CALL))
     return sorted(missing)
 
 

@@ -21,11 +21,15 @@ from accelerate.utils import InitProcessGroupKwargs
 from torch import Tensor
 
 from atd.errors import UserError
+from atd.training.contact import in_contact, not_forever
 from atd.training.stopwatch import exchanging
 
 __all__ = ["Processes", "parts"]
 
 Result = TypeVar("Result")
+
+_GRACE = datetime.timedelta(seconds=10)
+"""More than torch needs to give up, after twice the timeout, on a process that does not come."""
 
 
 class Processes:
@@ -42,26 +46,31 @@ class Processes:
 
     Raises:
         UserError: CUDA was asked for and is not there.
+        LostContact: Another process did not come, or died meanwhile.
     """
 
     def __init__(self, device: str = "auto", timeout_minutes: float = 30.0) -> None:
         if device == "cuda" and not torch.cuda.is_available():
             raise UserError("run.device=cuda: no CUDA device is available; use run.device=cpu")
         self._timeout = timeout = datetime.timedelta(minutes=timeout_minutes)
+        self.rank = int(os.environ.get("RANK", "0"))
+        self.count = int(os.environ.get("WORLD_SIZE", "1"))
         # Without a GPU, Accelerate takes several processes for as many runs unless it is told.
-        several = int(os.environ.get("WORLD_SIZE", "1")) > 1
-        self.accelerator = Accelerator(
-            cpu=device == "cpu" or (several and not torch.cuda.is_available()),
-            kwargs_handlers=[InitProcessGroupKwargs(timeout=timeout)],
-        )
-        self.device = self.accelerator.device
-        self.rank = self.accelerator.process_index
-        self.count = self.accelerator.num_processes
-        self.is_main = self.accelerator.is_main_process
+        no_gpu = self.count > 1 and not torch.cuda.is_available()
         self._hosts: Any = None
         self._neighbours: dict[int, Any] = {}
-        if self.count > 1:
-            self._hosts = dist.new_group(backend="gloo", timeout=timeout)
+        place = "the start of the processes"
+        with in_contact(self, lambda: place), not_forever(self, place, 2 * timeout + _GRACE):
+            self.accelerator = Accelerator(
+                cpu=device == "cpu" or no_gpu,
+                kwargs_handlers=[InitProcessGroupKwargs(timeout=timeout)],
+            )
+            self.rank = self.accelerator.process_index
+            self.count = self.accelerator.num_processes
+            if self.count > 1:
+                self._hosts = dist.new_group(backend="gloo", timeout=timeout)
+        self.device = self.accelerator.device
+        self.is_main = self.accelerator.is_main_process
 
     def share(self, batch_size: int, key: str) -> slice:
         """This process's part of a global batch.
@@ -219,10 +228,15 @@ class Processes:
             self.accelerator.wait_for_everyone()
 
     def close(self) -> None:
-        """Ends the process group; call it last."""
+        """Ends the process group; call it last.
+
+        Raises:
+            LostContact: Another process died or hangs.
+        """
         if self.count > 1:
-            self.wait()
-            self.accelerator.end_training()
+            with in_contact(self, lambda: "the end of the processes"):
+                self.wait()
+                self.accelerator.end_training()
 
 
 def parts(share: slice, device_batch: int, key: str) -> int:

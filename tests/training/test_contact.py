@@ -35,6 +35,65 @@ run_command(command)
 """
 
 
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def start(rank, port, exchange="", end="SIGKILL"):
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(Path(atd.__file__).parents[1]),
+        "OMP_NUM_THREADS": "1",
+        "WORLD_SIZE": "2",
+        "LOCAL_WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+    }
+    command = [sys.executable, "-c", SCRIPT.format(exchange=exchange), end]
+    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.dist
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_process_that_never_comes_ends_the_other_in_time(rank):
+    since = time.monotonic()
+    alone = start(rank, free_port())
+    _, errors = alone.communicate(timeout=60)
+    # Twice the timeout, and the start of Python.
+    assert time.monotonic() - since < 2 * SILENT_SECONDS + 30
+    assert alone.returncode == 1, errors
+    (line,) = [line for line in errors.splitlines() if line.startswith("error: ")]
+    assert f"rank {rank}: lost contact with" in line
+    assert "in the start of the processes; the same command again goes on" in line
+
+
+def test_whoever_waits_in_vain_is_ended_all_the_same():
+    script = """
+import datetime, time
+from types import SimpleNamespace
+from atd.training.contact import not_forever
+limit = datetime.timedelta(seconds=0.2)
+with not_forever(SimpleNamespace(rank=1, count=1), "never", limit):
+    time.sleep(0.5)
+with not_forever(SimpleNamespace(rank=1, count=2), "in time", limit):
+    pass
+with not_forever(SimpleNamespace(rank=1, count=2), "the start", limit):
+    time.sleep(100)
+"""
+    environment = {**os.environ, "PYTHONPATH": str(Path(atd.__file__).parents[1])}
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith(
+        "error: rank 1: no contact with another process in the start after"
+    )
+    assert "in time" not in done.stderr
+
+
 @pytest.mark.dist
 @pytest.mark.parametrize(
     ("end", "exchange"),
@@ -45,28 +104,8 @@ run_command(command)
     ],
 )
 def test_a_silent_or_dead_process_ends_the_others_in_time(end, exchange):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(Path(atd.__file__).parents[1]),
-        "OMP_NUM_THREADS": "1",
-        "WORLD_SIZE": "2",
-        "LOCAL_WORLD_SIZE": "2",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-    }
-    command = [sys.executable, "-c", SCRIPT.format(exchange=exchange), end]
-    first, second = (
-        subprocess.Popen(
-            command,
-            env={**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in (0, 1)
-    )
+    port = free_port()
+    first, second = (start(rank, port, exchange, end) for rank in (0, 1))
     try:
         os.waitid(os.P_PID, second.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
         since = time.monotonic()
