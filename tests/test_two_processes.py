@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import subprocess
@@ -84,7 +83,6 @@ def start(tiny_yaml, tmp_path):
         processes = Processes("cpu")
         processes.count = count  # as the first of so many sees it, with whom all others agree
         processes.agree = lambda value: value
-        processes.main_first = contextlib.nullcontext
         return Run(load(tiny_yaml, [f"run.dir={tmp_path / folder}", *options]), processes)
 
     return make
