@@ -32,7 +32,7 @@ __all__ = [
     "waiting",
 ]
 
-PATIENCE = 30.0
+PATIENCE = 15.0
 """Seconds that ranks wait for each other: one may be killed before the others know it."""
 
 SILENCE = 8.0
