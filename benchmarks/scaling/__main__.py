@@ -45,7 +45,7 @@ class Effort:
 
 
 FULL = Effort(
-    size=WorkSize(width=32, image_size=32, steps=10, ghost_batch=32),
+    size=WorkSize(width=32, image_size=32, steps=10, ghost_batch=32, scoring_batch=32),
     batch=64,
     rounds=5,
     starts=3,
@@ -54,7 +54,7 @@ FULL = Effort(
     planned=WorkSize(width=64, image_size=224, steps=10, classes=1000),
 )
 QUICK = Effort(
-    size=WorkSize(width=4, image_size=8, steps=2, ghost_batch=2),
+    size=WorkSize(width=4, image_size=8, steps=2, ghost_batch=2, scoring_batch=2),
     batch=4,
     rounds=1,
     starts=1,

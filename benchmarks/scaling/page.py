@@ -78,8 +78,8 @@ in brackets the quartiles of the ratios round by round. The separate jobs exchan
 half of the batch each and run at the same time: they show what the machine has to give. The last
 column is the CPU time of a step, all processes together: 1 / 2 / separate. Where 2 need hardly
 more of it than separate jobs and these are not twice as fast as 1, the cores slow each other down.
-Ghost batches (`pretrain.ghost_batch`) are of {size["ghost_batch"]} images here, on one process as
-on two.
+On one process as on two, ghost batches (`pretrain.ghost_batch`) are of {size["ghost_batch"]} images
+here, and an evaluation attacks {size["scoring_batch"]} images at once (`evaluate.batch_size`).
 
 {_table(head, rows)}
 """

@@ -39,6 +39,7 @@ class WorkSize:
         image_size: Side of an image in pixels.
         steps: Steps of the attack.
         ghost_batch: Images that batch normalisation takes together in `hat_ghosts`.
+        scoring_batch: Images that a process attacks at once in `evaluation`, at most.
         classes: Classes of the ID images.
     """
 
@@ -46,6 +47,7 @@ class WorkSize:
     image_size: int
     steps: int
     ghost_batch: int = 0
+    scoring_batch: int = 256
     classes: int = 10
 
 
@@ -180,6 +182,7 @@ class Work:
             self.images.take(self.batch, 0),
             Attack(members=(member,), epsilon=_EPSILON),
             direction=1,
+            batch_size=self.size.scoring_batch,
             accelerator=self.processes.accelerator,
         )
 
