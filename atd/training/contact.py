@@ -95,12 +95,14 @@ def not_forever(processes: Processes, place: str, limit: datetime.timedelta) -> 
 
 
 def _missing(processes: Processes) -> list[int]:
-    """The ranks that do not answer a roll call; empty where nobody can tell."""
+    """The ranks that do not answer a roll call, of two the other; empty where nobody can tell."""
     missing: set[int] = set()
     # The store of a stopped process never answers, not even that time is over: hence a thread.
     roll_call = threading.Thread(target=_roll_call, args=(processes, missing), daemon=True)
     roll_call.start()
     roll_call.join(min(_ANSWER.total_seconds() * processes.count + 1, _ROLL_CALL))
+    if not missing and processes.count == 2:
+        return [1 - processes.rank]
     return sorted(missing)
 
 
