@@ -60,6 +60,8 @@ RECIPES: dict[str, list[str]] = {
     ],
     "batches of 256, same rate": ["pretrain.batch_size=256"],
 }
+_COMMON = ("pretrain.ghost_batch=0",)
+"""What every recipe sets before its own options: the config itself has ghost batches by now."""
 _STEPS = 20
 
 
@@ -77,7 +79,7 @@ def _main() -> None:
     def page(runs: Runs) -> str:
         return _page(runs, arguments.config) + footer(arguments, runs)
 
-    run_missing(arguments, RECIPES, measure, page)
+    run_missing(arguments, RECIPES, measure, page, common=_COMMON)
 
 
 def _measured(config: Config, shared: Path) -> Record:
@@ -164,7 +166,8 @@ def _page(found: Runs, origin: str) -> str:
 
 {config.pretrain.objective.upper()}, PGD-{config.pretrain.steps}, {config.pretrain.epochs} epochs,
 batches of {config.pretrain.batch_size}, learning rate {config.pretrain.lr:g}, epsilon
-{config.pretrain.epsilon:g}; each recipe changes the options named. Accuracy on {images} ID
+{config.pretrain.epsilon:g}; each recipe changes the options named. Batch normalisation takes the
+statistics of the whole batch unless a recipe names ghost batches. Accuracy on {images} ID
 test images after PGD-{_STEPS} and on the clean ones, mean ± standard deviation over seeds. Passes
 are those of a training image through a network in the whole training: forward, backward to the
 image, backward to the weights; `speed` is the config's own number of them over the recipe's.
