@@ -8,7 +8,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 __all__ = [
     "Interrupted",
@@ -17,6 +17,7 @@ __all__ = [
     "first_line",
     "is_lost_contact",
     "run_command",
+    "signalled",
 ]
 
 
@@ -69,9 +70,9 @@ def run_command(command: Callable[[], None]) -> None:
             standard error each), 130 after Ctrl-C or SIGTERM. Any other exception is a fault of
             ours and keeps its traceback (1).
     """
-    _end_on_sigterm()
     try:
-        command()
+        with _signals_end_it():
+            command()
     except UserError as error:
         print("error: " + " ".join(str(error).split()), file=sys.stderr)
         raise SystemExit(2) from None
@@ -107,11 +108,35 @@ def run_command(command: Callable[[], None]) -> None:
         raise SystemExit(130) from None
 
 
-def _end_on_sigterm() -> None:
+_signals: list[int] = []
+
+
+def signalled() -> bool:
+    """Whether Ctrl-C or SIGTERM has come since the command began.
+
+    What they raise is lost where Python calls back from C, so whoever can stop should ask too.
+    """
+    return bool(_signals)
+
+
+@contextlib.contextmanager
+def _signals_end_it() -> Iterator[None]:
     """SIGTERM ends a command like Ctrl-C; without this it would end it without a word."""
 
-    def stop(*_: object) -> None:
+    def stop(number: int, _: object) -> None:
+        _signals.append(number)
         raise KeyboardInterrupt
 
-    with contextlib.suppress(ValueError):  # not in the main thread: the caller handles signals
-        signal.signal(signal.SIGTERM, stop)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    if before[signal.SIGINT] is signal.SIG_IGN:  # a shell's background job leaves Ctrl-C to others
+        del before[signal.SIGINT]
+    try:
+        with contextlib.suppress(ValueError):  # not in the main thread: the caller handles signals
+            for number in before:
+                signal.signal(number, stop)
+        yield
+    finally:
+        with contextlib.suppress(ValueError, TypeError):  # or set by C, which Python cannot
+            for number, handler in before.items():
+                signal.signal(number, handler)
+        _signals.clear()

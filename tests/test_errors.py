@@ -1,5 +1,6 @@
 """How commands end: exit codes and one line on standard error."""
 
+import contextlib
 import errno
 import os
 import signal
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from atd.errors import Interrupted, UserError, run_command
+from atd.training.stop_signals import StopSignals
 
 
 def _raise(error: BaseException) -> None:
@@ -55,6 +57,23 @@ def test_sigterm_ends_a_command_like_ctrl_c(capsys: pytest.CaptureFixture[str]) 
         run_command(lambda: signal.raise_signal(signal.SIGTERM))
     assert caught.value.code == 130
     assert "stopped" in capsys.readouterr().err
+
+
+def test_a_signal_that_python_swallows_is_answered_by_the_next_training() -> None:
+    def command() -> None:
+        with contextlib.suppress(KeyboardInterrupt):  # as a callback from C would
+            signal.raise_signal(signal.SIGINT)
+        with StopSignals() as stop:
+            assert stop.asked
+            stop.asked = False
+        with pytest.raises(KeyboardInterrupt), StopSignals():
+            pass
+
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    run_command(command)
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+    with StopSignals() as stop:
+        assert not stop.asked
 
 
 def test_lost_contact_ends_at_once_with_one_line_and_1() -> None:

@@ -213,7 +213,10 @@ class Detector(nn.Module):
             shutil.rmtree(fresh, ignore_errors=True)
             if old.exists() and not folder.exists():
                 os.replace(old, folder)
-            raise UserError(f"{folder}: cannot write the detector: {error}") from None
+            raise UserError(
+                f"{folder}: cannot write the detector ({error}); free some space and run the same "
+                "command again"
+            ) from None
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, device: str | torch.device = "cpu") -> Detector:

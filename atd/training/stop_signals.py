@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 
+from atd.errors import signalled
+
 __all__ = ["StopSignals"]
 
 
@@ -21,6 +23,7 @@ class StopSignals:
 
     def __enter__(self) -> StopSignals:
         self._previous = {}
+        self.asked = signalled()
         for number in (signal.SIGINT, signal.SIGTERM):
             try:
                 self._previous[number] = signal.signal(number, self._ask)

@@ -133,6 +133,8 @@ def full_tmpfs(bench: Bench, processes: int) -> Trial | None:
         trial.stage = stage_of(folder)
         _fill(ballast)
         ended = job.wait()
+        if ended.done:
+            return full_tmpfs(bench, processes)  # it had nothing left to write
         words = "" if trial.stage == "start" else "the same command"
         judge(trial, ended, {2, 1} if processes > 1 else {2}, words)
         ballast.unlink(missing_ok=True)
