@@ -140,7 +140,7 @@ def test_a_process_that_is_gone_ends_the_evaluation_with_one_line(
         run(tiny_run.folder / "detector", "--output", tmp_path)
     assert ended.value.code == 1
     (line,) = capsys.readouterr().err.strip().splitlines()
-    assert line.startswith("error: rank 0: lost contact with another process in the evaluation;")
+    assert line.startswith("error: rank 0: lost contact with rank 1 in the evaluation;")
 
 
 def test_no_detector_is_the_users_mistake(fail):
