@@ -1,6 +1,6 @@
 """Judges a trained detector: `python evaluate.py DETECTOR [key=value ...]`."""
 
-from atd.evaluate import main
+from atd.commands.evaluate import main
 
 if __name__ == "__main__":
     main()

@@ -1,6 +1,6 @@
 """Trains, evaluates and reports a robust OOD detector: `python train.py [key=value ...]`."""
 
-from atd.train import main
+from atd.commands.train import main
 
 if __name__ == "__main__":
     main()

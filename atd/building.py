@@ -7,13 +7,13 @@ import dataclasses
 import torch
 from torch import Tensor, nn
 
+from atd.backbones import Backbone, build_backbone
 from atd.config import Config
 from atd.data.images import ImageSet, batches
 from atd.data.splits import DataSplits
-from atd.evaluation.provenance import provenance
-from atd.models.backbones import Backbone, build_backbone
-from atd.models.detector import Detector, DetectorConfig
-from atd.models.gan import FeatureGenerator, PixelGenerator
+from atd.detectors.atd import Detector, DetectorConfig
+from atd.detectors.gan import FeatureGenerator, PixelGenerator
+from atd.provenance import provenance
 
 __all__ = ["FIT_IMAGES", "detector_config", "new_backbone", "new_generator", "standardise"]
 

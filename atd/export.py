@@ -1,51 +1,8 @@
-"""Command `python -m atd.export DETECTOR`: writes a detector as .pt2 and ONNX files."""
+"""`python -m atd.export DETECTOR`; see `atd.commands.export`."""
 
-from __future__ import annotations
-
-import argparse
-from collections.abc import Sequence
-from pathlib import Path
-
-from atd.errors import run_command
+from atd.commands.export import main
 
 __all__ = ["main"]
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="atd-export",
-        description="Exports a detector to files that run without this package. Input: uint8 "
-        "NCHW at any batch size; output: the score, larger = more likely out-of-distribution.",
-        epilog="Every file is checked against the detector, also on attacked images. Claims of "
-        "robustness hold for the float32 files written here; attack a quantised one anew.",
-    )
-    parser.add_argument("detector", metavar="DETECTOR", help="a detector folder")
-    parser.add_argument("--formats", default="pt2,onnx", help="default: %(default)s")
-    parser.add_argument(
-        "--output", metavar="DIR", help="default: the folder `export` beside DETECTOR"
-    )
-    return parser
-
-
-def _run(arguments: argparse.Namespace) -> None:
-    from atd.models.exported import FILES, export_detector
-
-    formats = [name.strip() for name in arguments.formats.split(",") if name.strip()]
-    output = arguments.output or Path(arguments.detector).resolve().parent / "export"
-    folder = export_detector(arguments.detector, output, formats)
-    for name in [*(FILES[kind] for kind in formats), "manifest.json"]:
-        print(folder / name)
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs the command.
-
-    Args:
-        arguments: Words of the command line; None takes the process's own.
-    """
-    options = _parser().parse_args(arguments)
-    run_command(lambda: _run(options))
-
 
 if __name__ == "__main__":
     main()

@@ -10,17 +10,17 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from atd.baselines import build_baseline
+from atd.backbones.base import Backbone
 from atd.building import FIT_IMAGES
 from atd.config import Config
 from atd.data.images import batches
 from atd.data.splits import DataSplits
+from atd.detectors.atd import Detector
+from atd.detectors.baselines import build_baseline
 from atd.errors import UserError
 from atd.evaluation.cache import fingerprint
 from atd.evaluation.protocol import Evaluation, evaluate
 from atd.evaluation.settings import Settings
-from atd.models.backbones import Backbone
-from atd.models.detector import Detector
 
 __all__ = ["claim_report", "compare", "judge", "limited", "load_detectors", "require_fit"]
 

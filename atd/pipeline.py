@@ -9,18 +9,18 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from atd.backbones.base import Backbone
+from atd.backbones.robustbench import load_weights
 from atd.building import detector_config, new_backbone, new_generator, standardise
 from atd.config import Config
 from atd.data.fingerprint import fingerprint_images
 from atd.data.images import ImageSet
 from atd.data.splits import DataSplits, load_splits
+from atd.detectors.atd import Detector
 from atd.errors import UserError
 from atd.evaluation.settings import settings_from
+from atd.inference import computes_in_bfloat16
 from atd.judging import judge
-from atd.models.backbones import Backbone
-from atd.models.detector import Detector
-from atd.models.precision import computes_in_bfloat16
-from atd.models.robustbench import load_weights
 from atd.reporting.card import model_card
 from atd.reporting.report import write_report
 from atd.run_folder import RunFolder

@@ -112,7 +112,7 @@ class RunFolder:
         """
         # Imported here so that a finished run says so at once.
         from atd.data.fingerprint import changed_images
-        from atd.evaluation.files import replacing
+        from atd.files import replacing
 
         if not self._images.exists():
             with replacing(self._images) as temporary:

@@ -15,7 +15,7 @@ from pathlib import Path
 from atd.config import Config, load
 from atd.data.splits import load_splits
 from atd.errors import run_command
-from atd.evaluation.metrics import CONDITIONS
+from atd.metrics import CONDITIONS
 from atd.pipeline import Run
 from atd.reporting.wording import attack_words
 from atd.run_folder import RunFolder

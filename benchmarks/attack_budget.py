@@ -14,11 +14,11 @@ import dataclasses
 import time
 from pathlib import Path
 
+from atd.backbones.base import Backbone
 from atd.config import Config, load
 from atd.data.splits import DataSplits, load_splits
 from atd.errors import run_command
 from atd.evaluation.tiers import Member
-from atd.models.backbones import Backbone
 from atd.pipeline import Run
 from atd.training.logbook import Logbook
 from atd.training.processes import Processes

@@ -14,8 +14,8 @@ from typing import Any, Protocol
 import torch
 
 from atd.errors import UserError, run_command
-from atd.evaluation.files import write_text
-from atd.evaluation.provenance import provenance
+from atd.files import write_text
+from atd.provenance import provenance
 from benchmarks.floor import Work, ceilings, count
 from benchmarks.speed_table import table
 from benchmarks.timing import (

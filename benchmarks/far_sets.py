@@ -7,11 +7,11 @@ from typing import Any
 
 from atd.config import Config
 from atd.data.splits import DataSplits
-from atd.evaluation.metrics import CONDITIONS, auroc
+from atd.detectors.atd import Detector
 from atd.evaluation.settings import settings_from
 from atd.evaluation.tiers import Member
 from atd.judging import limited
-from atd.models.detector import Detector
+from atd.metrics import CONDITIONS, auroc
 
 __all__ = ["judge_far_sets"]
 

@@ -19,8 +19,8 @@ from typing import Any
 import torch
 
 from atd.errors import run_command
-from atd.evaluation.files import write_text
-from atd.evaluation.provenance import provenance
+from atd.files import write_text
+from atd.provenance import provenance
 from benchmarks.command import Setting
 from benchmarks.timing import Step, interleave, ratios
 from benchmarks.train_step import build

@@ -16,15 +16,15 @@ import numpy as np
 
 from atd.config import Config, restore
 from atd.data.splits import DataSplits, load_splits
+from atd.detectors.atd import Detector
 from atd.errors import run_command
-from atd.evaluation.files import write_text
-from atd.evaluation.metrics import auroc
-from atd.evaluation.provenance import provenance
 from atd.evaluation.rounds import targets
 from atd.evaluation.settings import Settings, settings_from
 from atd.evaluation.tiers import Member
+from atd.files import write_text
 from atd.judging import limited
-from atd.models.detector import Detector
+from atd.metrics import auroc
+from atd.provenance import provenance
 from atd.reporting.wording import fraction_255
 
 MEMBERS = (

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from atd.errors import UserError, run_command
-from atd.evaluation.files import write_text
+from atd.files import write_text
 from benchmarks.pipeline_table import pipeline_table
 from benchmarks.speed_table import table
 from benchmarks.targets import targets

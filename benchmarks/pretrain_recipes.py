@@ -20,12 +20,13 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from atd.attacks import frozen, pgd
+from atd.attacks import pgd
+from atd.backbones.base import Backbone
 from atd.config import Config, load
 from atd.data.images import ImageSet, batches
 from atd.data.splits import load_splits
 from atd.errors import run_command
-from atd.models.backbones import Backbone
+from atd.inference import frozen
 from atd.training.logbook import Logbook
 from atd.training.loop import Task
 from atd.training.processes import Processes

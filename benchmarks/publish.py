@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from atd.errors import UserError, run_command
-from atd.evaluation.files import write_text
+from atd.files import write_text
 from atd.reporting.wording import attack_words, aurocs
 
 

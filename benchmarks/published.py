@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from atd.models.detector import Detector
+from atd.detectors.atd import Detector
 from atd.training.losses import discriminator_loss, hat_loss, kl_per_sample
 
 __all__ = ["Gains", "PublishedAtd", "PublishedHat", "plain_pgd", "published_scores"]

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from atd.config import Config, load
-from atd.evaluation.files import write_text
-from atd.evaluation.provenance import commit, provenance
+from atd.files import write_text
+from atd.provenance import commit, provenance
 from atd.reporting.wording import plural
 
 __all__ = ["Record", "Runs", "footer", "of_recipe", "parser", "run_missing", "spread"]

@@ -87,7 +87,7 @@ def main() -> None:
     sampler = Sampler()
     sampler.start()
     # From here on, so that the libraries' import is part of what is measured.
-    from atd.train import main as train
+    from atd.commands.train import main as train
 
     sys.argv = ["train.py", *overrides]
     code: object = 0

@@ -18,18 +18,18 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from atd.compiled import compiled_function
 from atd.config import restore
 from atd.data.images import ImageSet
 from atd.data.splits import load_splits
+from atd.detectors.atd import Detector
 from atd.errors import run_command
-from atd.evaluation.metrics import auroc
 from atd.evaluation.rounds import attack_rounds
 from atd.evaluation.scoring import Job, ScoredSet
 from atd.evaluation.settings import Settings
 from atd.evaluation.starts import start_noise
 from atd.evaluation.tiers import Member, Tier
-from atd.models.compiled import compiled_function
-from atd.models.detector import Detector
+from atd.metrics import auroc
 from benchmarks.command import Setting, finish, measure, parser, setting_from
 from benchmarks.published import published_scores
 from benchmarks.timing import Step

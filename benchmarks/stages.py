@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from atd.models.backbones import Backbone
+from atd.backbones.base import Backbone
 from atd.pipeline import Run
 from atd.training.logbook import Logbook
 

@@ -23,7 +23,7 @@ OUTSIDE_LIMIT = 0.2
 """Share of the wall-clock time of the digits run."""
 
 _COMMANDS = {
-    "train.py --dry-run": ("atd.train", "--dry-run"),
+    "train.py --dry-run": ("atd.commands.train", "--dry-run"),
     "atd.score --help": ("atd.score", "--help"),
 }
 

@@ -13,8 +13,8 @@ from PIL import Image
 
 from atd.config import load
 from atd.data.splits import load_splits
+from atd.detectors.atd import Detector
 from atd.errors import UserError
-from atd.models.detector import Detector
 from atd.pipeline import Run
 from atd.training.adversarial_gan import AdversarialGan
 from atd.training.processes import Processes

@@ -14,8 +14,8 @@ import torch
 
 import atd
 from atd.config import load
+from atd.detectors.atd import Detector
 from atd.errors import UserError
-from atd.models.detector import Detector
 from atd.pipeline import Run
 from atd.training.processes import Processes
 
@@ -25,7 +25,13 @@ PACKAGE = Path(atd.__file__).parents[1]
 @pytest.mark.dist
 @pytest.mark.slow
 def test_two_processes_give_the_detector_and_the_report_of_one(tiny_run, tiny_yaml, tmp_path):
-    launch = ["torch.distributed.run", "--nproc-per-node=2", "--standalone", "-m", "atd.train"]
+    launch = [
+        "torch.distributed.run",
+        "--nproc-per-node=2",
+        "--standalone",
+        "-m",
+        "atd.commands.train",
+    ]
     done = subprocess.run(
         [sys.executable, "-m", *launch, "--config", str(tiny_yaml), f"run.dir={tmp_path}"],
         env={**os.environ, "PYTHONPATH": str(PACKAGE), "OMP_NUM_THREADS": "1"},
@@ -58,7 +64,7 @@ def test_two_processes_judge_a_detector_to_the_same_bits_as_one(tiny_run, tmp_pa
         words = [str(tiny_run.folder / "detector"), "evaluate.tier=paper", "evaluate.steps=12"]
         words += [f"evaluate.batch_size={batch_size}", "--output", str(output)]
         done = subprocess.run(
-            [sys.executable, "-m", *launch, "-m", "atd.evaluate", *words],
+            [sys.executable, "-m", *launch, "-m", "atd.commands.evaluate", *words],
             env={**os.environ, "PYTHONPATH": str(PACKAGE), "OMP_NUM_THREADS": "1"},
             capture_output=True,
             text=True,

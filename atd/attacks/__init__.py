@@ -5,8 +5,6 @@ from atd.attacks.ball import Ball, Norm
 from atd.attacks.bpda import straight_through
 from atd.attacks.eot import expectation
 from atd.attacks.features import feature_distance, nearest_targets
-from atd.attacks.filled import filled
-from atd.attacks.frozen import frozen
 from atd.attacks.guard import finite_gradient
 from atd.attacks.noise import random_noise
 from atd.attacks.objective import Attacked, Objective, PerSample
@@ -25,9 +23,7 @@ __all__ = [
     "expectation",
     "feature_distance",
     "fgsm",
-    "filled",
     "finite_gradient",
-    "frozen",
     "nearest_targets",
     "pgd",
     "random_noise",

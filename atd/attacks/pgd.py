@@ -51,7 +51,7 @@ def pgd(
     """Maximises an objective per sample in a ball (ATD paper, eq. 5).
 
     The caller decides what the gradient goes through: give it a raw logit, since a sigmoid
-    saturates to exactly zero gradient, and a model inside `atd.attacks.frozen`. An element
+    saturates to exactly zero gradient, and a model inside `atd.inference`. An element
     whose gradient is NaN is not moved in that step; `atd.attacks.finite_gradient` keeps
     non-finite gradients from spreading within the model.
 

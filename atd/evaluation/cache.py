@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from atd.evaluation.files import replacing
 from atd.evaluation.worst import Attack, join_parts
+from atd.files import replacing
 
 if TYPE_CHECKING:
     from atd.evaluation.scoring import Images

@@ -12,7 +12,7 @@ from typing import Any, TypedDict
 
 import numpy as np
 
-from atd.evaluation.metrics import Array
+from atd.metrics import Array
 
 __all__ = [
     "Check",

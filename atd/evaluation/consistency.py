@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from atd.attacks import frozen
 from atd.evaluation import checks as judge
-from atd.evaluation.metrics import Array
 from atd.evaluation.subject import Subject
+from atd.inference import frozen
+from atd.metrics import Array
 
 __all__ = ["consistency_checks", "is_randomised"]
 

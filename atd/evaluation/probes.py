@@ -12,12 +12,12 @@ from typing import Any
 from torch import nn
 
 from atd.evaluation import checks as judge
-from atd.evaluation.metrics import Array, auroc
 from atd.evaluation.scoring import Job
 from atd.evaluation.settings import Settings
 from atd.evaluation.stops import stops
 from atd.evaluation.subset import Sides
 from atd.evaluation.tiers import Member
+from atd.metrics import Array, auroc
 
 __all__ = ["PROBE_PASSES", "Probes"]
 

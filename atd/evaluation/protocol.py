@@ -13,12 +13,19 @@ import numpy as np
 import torch
 from torch import nn
 
+from atd.compiled import compiled_logits
 from atd.config import Config
 from atd.errors import UserError
 from atd.evaluation import checks as judge
 from atd.evaluation.cache import fingerprint
 from atd.evaluation.consistency import consistency_checks, is_randomised
-from atd.evaluation.metrics import (
+from atd.evaluation.probes import PROBE_PASSES, Probes
+from atd.evaluation.progress import progress_bar
+from atd.evaluation.rounds import ImageSets, Rounds, Tick, attack_rounds
+from atd.evaluation.scoring import ScoredSet
+from atd.evaluation.settings import Settings
+from atd.evaluation.subset import Sides
+from atd.metrics import (
     CONDITIONS,
     Array,
     auroc_interval,
@@ -26,14 +33,7 @@ from atd.evaluation.metrics import (
     metrics,
     threshold_at,
 )
-from atd.evaluation.probes import PROBE_PASSES, Probes
-from atd.evaluation.progress import progress_bar
-from atd.evaluation.provenance import provenance
-from atd.evaluation.rounds import ImageSets, Rounds, Tick, attack_rounds
-from atd.evaluation.scoring import ScoredSet
-from atd.evaluation.settings import Settings
-from atd.evaluation.subset import Sides
-from atd.models.compiled import compiled_logits
+from atd.provenance import provenance
 
 __all__ = ["Evaluation", "Splits", "evaluate"]
 

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from atd.evaluation.metrics import Array, threshold_at
 from atd.evaluation.scoring import Images, Job, ScoredSet
 from atd.evaluation.settings import Settings
 from atd.evaluation.stops import stops
+from atd.metrics import Array, threshold_at
 
 __all__ = ["ImageSets", "Rounds", "Tick", "attack_rounds", "targets"]
 

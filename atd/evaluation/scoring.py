@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from atd.attacks.frozen import frozen
 from atd.errors import UserError
 from atd.evaluation.cache import ScoreStore, fingerprint
-from atd.evaluation.metrics import Array
 from atd.evaluation.subject import Subject
 from atd.evaluation.worst import Attack, Group, attack_batch, join_parts
+from atd.inference import frozen
+from atd.metrics import Array
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

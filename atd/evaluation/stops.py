@@ -12,7 +12,7 @@ scores that are rounded only, and the check `scores_distinct` tells of those.
 
 from __future__ import annotations
 
-from atd.evaluation.metrics import Array
+from atd.metrics import Array
 
 __all__ = ["stops"]
 

@@ -7,8 +7,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from atd.attacks import PerSample, expectation, filled, finite_gradient, straight_through
+from atd.attacks import PerSample, expectation, finite_gradient, straight_through
 from atd.errors import UserError
+from atd.inference import filled
 
 __all__ = ["Subject"]
 
@@ -27,7 +28,7 @@ class Subject:
         detector: The detector; float images (N, C, H, W) in [0, 1], larger = more OOD.
         draws: Evaluations that are averaged for a randomised detector (EOT).
         where: Name of the image set, for messages.
-        whole_blocks: Call the detector through `atd.attacks.filled`, so that on a CPU no rounding
+        whole_blocks: Call the detector through `atd.inference`, so that on a CPU no rounding
             depends on the size of a batch.
     """
 

@@ -3,7 +3,7 @@
 An image whose score has passed `Attack.stop` is attacked no further, and leaves the batch of the
 attack that got it there: the others go on in a smaller one. What an image gets is still its own:
 until it is finished no other image enters its score, and what it had when it passed stays. On a
-CPU not even rounding depends on the size of a batch (`atd.attacks.filled`).
+CPU not even rounding depends on the size of a batch (`atd.inference`).
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from atd.errors import UserError
-from atd.evaluation.metrics import CONDITIONS
+from atd.metrics import CONDITIONS
 from atd.reporting.comparison_page import comparison_page, curve_note, marked
 from atd.reporting.curves import comparison_figure
 from atd.reporting.drawing import save

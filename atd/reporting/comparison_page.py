@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from atd.evaluation.checks import TRUSTED
-from atd.evaluation.metrics import CONDITIONS
+from atd.metrics import CONDITIONS
 from atd.reporting.document import Block, Paragraph, Picture, Section, Table, Text, strong
 from atd.reporting.wording import (
     attack_words,

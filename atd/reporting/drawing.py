@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from atd.evaluation.files import replacing
+from atd.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from atd.evaluation.files import write_text
+from atd.files import write_text
 from atd.reporting import html, markdown
 from atd.reporting.document import Section
 

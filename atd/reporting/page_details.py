@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from atd.evaluation.metrics import CONDITIONS
+from atd.metrics import CONDITIONS
 from atd.reporting.document import (
     Block,
     Command,

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from atd.evaluation.files import replacing
-from atd.evaluation.metrics import CONDITIONS
+from atd.files import replacing
+from atd.metrics import CONDITIONS
 from atd.reporting.output import write_json, write_page
 from atd.reporting.page import page
 from atd.reporting.plots import save_plots

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from atd.evaluation.checks import TRUSTED
-from atd.evaluation.metrics import CONDITIONS
+from atd.metrics import CONDITIONS
 
 __all__ = [
     "attack_words",

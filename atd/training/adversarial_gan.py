@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from atd.attacks import frozen, pgd
+from atd.attacks import pgd
+from atd.backbones.folding import FrozenPass
 from atd.config import AtdConfig
 from atd.data.images import ImageSet
 from atd.data.sampler import generator_for
-from atd.models.detector import Detector
-from atd.models.folding import FrozenPass
-from atd.models.precision import at_least_float32
+from atd.detectors.atd import Detector
+from atd.inference import at_least_float32, frozen
 from atd.training.generator_health import generator_warnings
 from atd.training.global_norm import global_batch_statistics, normalises_over_batch
 from atd.training.image_attack import ImageAttack

@@ -17,7 +17,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from atd.models.precision import at_least_float32
+from atd.inference import at_least_float32
 from atd.training.stopwatch import exchanging
 
 __all__ = ["global_batch_statistics", "normalises_over_batch"]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from atd.models.precision import at_least_float32
+from atd.inference import at_least_float32
 
 __all__ = [
     "discriminator_loss",

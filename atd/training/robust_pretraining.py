@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from atd.attacks import Attacked, fgsm, filled, frozen, pgd
+from atd.attacks import Attacked, fgsm, pgd
+from atd.backbones.base import Backbone
+from atd.backbones.folding import FrozenPass
 from atd.config import PretrainConfig
 from atd.data.images import ImageSet, batches
 from atd.data.sampler import generator_for
-from atd.models.backbones import Backbone
-from atd.models.folding import FrozenPass
-from atd.models.precision import at_least_float32
+from atd.inference import at_least_float32, filled, frozen
 from atd.training.ghost_batches import RunningStatistics, ghost_batches
 from atd.training.global_norm import global_batch_statistics
 from atd.training.logbook import Logbook

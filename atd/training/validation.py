@@ -7,10 +7,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from atd.attacks import filled, frozen, pgd
+from atd.attacks import pgd
 from atd.config import AtdConfig
 from atd.data.images import ImageSet, batches
-from atd.models.detector import Detector
+from atd.detectors.atd import Detector
+from atd.inference import filled, frozen
 from atd.training.logbook import Logbook
 from atd.training.processes import Processes
 

@@ -22,11 +22,11 @@ from torch import nn
 from atd.config import Config
 from atd.data.splits import DataSplits
 from atd.errors import UserError, run_command
-from atd.evaluation.files import write_text
 from atd.evaluation.protocol import evaluate
-from atd.evaluation.provenance import provenance
 from atd.evaluation.settings import settings_from
+from atd.files import write_text
 from atd.judging import limited
+from atd.provenance import provenance
 from benchmarks.frauds.honest import BASES, HONEST, Workshop
 from benchmarks.frauds.planted import FRAUDS
 from benchmarks.frauds.table import page

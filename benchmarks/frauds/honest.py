@@ -16,13 +16,13 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from atd.baselines import BASELINES, build_baseline
+from atd.backbones.base import Backbone
 from atd.building import FIT_IMAGES
 from atd.config import Config, load
 from atd.data.images import batches
 from atd.data.splits import DataSplits, load_splits
-from atd.models.backbones import Backbone
-from atd.models.detector import Detector
+from atd.detectors.atd import Detector
+from atd.detectors.baselines import BASELINES, build_baseline
 from atd.pipeline import Run
 from atd.run_folder import RunFolder
 from atd.training.processes import Processes

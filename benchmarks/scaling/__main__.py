@@ -18,8 +18,8 @@ import torch
 
 from atd.config import load
 from atd.errors import run_command
-from atd.evaluation.files import replacing
-from atd.evaluation.provenance import provenance
+from atd.files import replacing
+from atd.provenance import provenance
 from atd.training.processes import Processes
 from benchmarks.scaling.page import page
 from benchmarks.scaling.plan import Assumptions, arithmetic, count

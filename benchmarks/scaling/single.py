@@ -39,7 +39,7 @@ def startup(processes: int) -> float:
     """Seconds from the command to the end of the first training step of the default config."""
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as output:
         log = Path(folder) / "run" / "stats.jsonl"
-        options = ("atd.train", f"run.dir={log.parent}", "run.device=cpu")
+        options = ("atd.commands.train", f"run.dir={log.parent}", "run.device=cpu")
         since = time.perf_counter()
         launcher = torchrun(processes, *options, output=output)
         while not _has_line(log):

@@ -9,14 +9,14 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from atd.backbones import Backbone, build_backbone
 from atd.config import AtdConfig, BackboneConfig, PretrainConfig
 from atd.data.images import HeldPixels, ImageSet
+from atd.detectors.atd import Detector, DetectorConfig
+from atd.detectors.gan import FeatureGenerator
 from atd.evaluation.scoring import attack_scores
 from atd.evaluation.tiers import Member
 from atd.evaluation.worst import Attack
-from atd.models.backbones import Backbone, build_backbone
-from atd.models.detector import Detector, DetectorConfig
-from atd.models.gan import FeatureGenerator
 from atd.training.adversarial_gan import AdversarialGan
 from atd.training.processes import Processes
 from atd.training.robust_pretraining import RobustPretraining

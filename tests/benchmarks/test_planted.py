@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from atd.attacks import frozen, pgd
+from atd.attacks import pgd
 from atd.config import load
 from atd.data.splits import load_splits
-from atd.evaluation.metrics import auroc
 from atd.evaluation.subject import Subject
+from atd.inference import frozen
+from atd.metrics import auroc
 from atd.pipeline import Run
 from atd.training.processes import Processes
 from benchmarks.frauds.planted import FRAUDS, describe

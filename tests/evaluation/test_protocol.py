@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from atd.config import Config, DataConfig, EvaluateConfig, RunConfig
 from atd.errors import UserError
-from atd.evaluation.metrics import CONDITIONS, metrics
 from atd.evaluation.protocol import evaluate
 from atd.evaluation.settings import settings_from
 from atd.evaluation.tiers import Member, Tier
+from atd.metrics import CONDITIONS, metrics
 
 TOP = {"schema", "detector", "attack", "id", "datasets", "mean", "mean_near", "mean_over"}
 TOP |= {"threshold", "baselines", "checks", "verdict", "provenance"}

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from toys import ToyImages, ToySplits
 
 from atd.attacks import default_step_size
-from atd.evaluation.metrics import METRICS, metrics
 from atd.evaluation.probes import Probes
 from atd.evaluation.rounds import attack_rounds
 from atd.evaluation.settings import Settings
@@ -21,6 +20,7 @@ from atd.evaluation.starts import start_noise
 from atd.evaluation.stops import stops
 from atd.evaluation.subset import Sides
 from atd.evaluation.tiers import Member, Tier
+from atd.metrics import METRICS, metrics
 
 scores = st.lists(st.floats(-10, 10, width=32), min_size=1, max_size=12)
 

@@ -167,7 +167,7 @@ def _train(
     arguments: list[str],
 ) -> int:
     """The body of a process; returns its exit code."""
-    from atd.train import main
+    from atd.commands.train import main
 
     if processes > 1:
         os.environ |= {

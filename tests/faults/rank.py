@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from atd.train import main
+from atd.commands.train import main
 from tests.faults.plants import no_pictures
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from atd.evaluation.files import write_text
-from atd.evaluation.provenance import provenance
+from atd.files import write_text
+from atd.provenance import provenance
 from tests.faults.bench import PATIENCE, SILENCE, Trial
 
 __all__ = ["summary", "write"]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from atd.errors import UserError
-from atd.evaluation.metrics import CONDITIONS
+from atd.metrics import CONDITIONS
 from atd.reporting.comparison import comparison_table, write_comparison
 from atd.reporting.wording import attack_words
 

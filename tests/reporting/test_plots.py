@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from atd.evaluation.files import replacing
-from atd.evaluation.metrics import CONDITIONS
 from atd.evaluation.protocol import Evaluation
+from atd.files import replacing
+from atd.metrics import CONDITIONS
 from atd.reporting.curves import epsilon_figure, steps_figure
 from atd.reporting.examples import example_figure
 from atd.reporting.plots import histogram_figure, roc_figure, save_plots, threshold_figure

@@ -9,8 +9,8 @@ from gan_steps import BATCH, LATENT
 
 from atd.config import AtdConfig
 from atd.data.images import HeldPixels, ImageSet
-from atd.models.detector import Detector, DetectorConfig
-from atd.models.gan import FeatureGenerator, PixelGenerator
+from atd.detectors.atd import Detector, DetectorConfig
+from atd.detectors.gan import FeatureGenerator, PixelGenerator
 from atd.training.adversarial_gan import AdversarialGan
 from atd.training.logbook import Logbook
 from atd.training.loop import fit

@@ -13,12 +13,12 @@ import pytest
 import torch
 from torch import nn
 
+from atd.backbones import build_backbone
 from atd.config import AtdConfig, BackboneConfig, PretrainConfig
 from atd.data.images import HeldPixels, ImageSet
+from atd.detectors.atd import Detector, DetectorConfig
+from atd.detectors.gan import FeatureGenerator, PixelGenerator
 from atd.errors import Interrupted, UserError
-from atd.models.backbones import build_backbone
-from atd.models.detector import Detector, DetectorConfig
-from atd.models.gan import FeatureGenerator, PixelGenerator
 from atd.training.adversarial_gan import AdversarialGan
 from atd.training.logbook import Logbook
 from atd.training.loop import fit

@@ -10,10 +10,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from atd.backbones import build_backbone
+from atd.backbones.folding import FrozenPass
 from atd.config import BackboneConfig, PretrainConfig
 from atd.data.sampler import generator_for
-from atd.models.backbones import build_backbone
-from atd.models.folding import FrozenPass
 from atd.training.checkpoint import load_state, save_state
 from atd.training.logbook import Logbook
 from atd.training.robust_pretraining import RobustPretraining

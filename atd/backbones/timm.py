@@ -1,0 +1,143 @@
+"""Any image model of the timm library as a backbone (`backbone.architecture=timm:NAME`)."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from atd.backbones.base import Backbone
+from atd.errors import UserError
+
+__all__ = ["TimmBackbone"]
+
+
+class TimmBackbone(Backbone):
+    """A timm model with fresh weights, without dropout and stochastic depth.
+
+    Args:
+        name: timm's name of the model, e.g. `convnext_atto`.
+        channels: Channels of an image.
+        classes: Number of ID classes.
+        image_size: Height and width of an image; passed on to models built for one size.
+        features: `last` is timm's own pooled output; `multi` needs `forward_intermediates`.
+        mean: Per-channel mean on [0, 1]; None means 0.
+        std: Per-channel standard deviation on [0, 1]; None means 1.
+
+    Raises:
+        UserError: timm is missing, the name is unknown, or the model cannot do what is asked.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        channels: int,
+        classes: int,
+        image_size: int,
+        features: Literal["last", "multi"],
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+    ) -> None:
+        model = _without_chance(_create(name, channels, classes, image_size))
+        if features == "multi" and not hasattr(model, "forward_intermediates"):
+            raise UserError(f"timm:{name} gives no inner maps; set backbone.features=last")
+        example = torch.zeros(1, channels, image_size, image_size)
+        stages, embedding = _try_out(model, name, example, features)
+        super().__init__(
+            [maps.shape[1] for maps in stages] or [embedding.shape[1]],
+            channels=channels,
+            classes=classes,
+            features=features,
+            mean=mean,
+            std=std,
+        )
+        self.embedding_dim = embedding.shape[1]
+        self.model = model
+
+    def stages(self, images: Tensor) -> list[Tensor]:
+        """Feature maps (N, C_i, H_i, W_i) of the last four depths that timm names."""
+        return _intermediates(self.model, self.normalise(images))
+
+    def embed(self, images: Tensor) -> Tensor:
+        """The pooled output as timm defines it (N, embedding_dim)."""
+        return _embed(self.model, self.normalise(images))
+
+    def classify(self, embedding: Tensor) -> Tensor:
+        """Pooled output (N, embedding_dim) -> class logits (N, classes)."""
+        logits: Tensor = self.model.get_classifier()(embedding)
+        return logits
+
+
+def _create(name: str, channels: int, classes: int, image_size: int) -> Any:
+    try:
+        import timm
+    except ImportError:
+        raise UserError(f"timm:{name} needs the timm library: pip install timm") from None
+    if not timm.is_model(name):
+        nearest = difflib.get_close_matches(name, timm.list_models(), n=1, cutoff=0.0)
+        raise UserError(f"backbone.architecture=timm:{name}: unknown; the nearest is {nearest[0]}")
+    create = partial(
+        timm.create_model, name, pretrained=False, num_classes=classes, in_chans=channels
+    )
+    try:
+        return create(img_size=image_size)
+    except TypeError:  # models of any input size take no img_size
+        return create()
+    except (AssertionError, RuntimeError, ValueError) as error:
+        raise UserError(f"timm:{name}: {_first_line(error)}") from None
+
+
+def _without_chance(model: Any) -> Any:
+    """Turns off what draws random numbers inside a network.
+
+    Such draws would differ with the number of processes, and after a resume.
+    """
+    for part in model.modules():
+        if isinstance(part, nn.modules.dropout._DropoutNd):
+            part.p = 0.0
+        if hasattr(part, "drop_prob"):
+            part.drop_prob = 0.0
+    return model
+
+
+def _try_out(model: Any, name: str, example: Tensor, features: str) -> tuple[list[Tensor], Tensor]:
+    """One forward pass: the only way to learn a timm model's dimensions and input sizes."""
+    assert isinstance(model, nn.Module)
+    model.eval()
+    try:
+        with torch.no_grad():
+            stages = _intermediates(model, example) if features == "multi" else []
+            embedding = _embed(model, example)
+            logits = model.get_classifier()(embedding)  # type: ignore[operator]
+            faithful = torch.allclose(logits, model(example), atol=1e-4)
+    except (AssertionError, RuntimeError, TypeError, ValueError) as error:
+        size = "x".join(map(str, example.shape[1:]))
+        raise UserError(
+            f"timm:{name} does not work on {size} images: {_first_line(error)}"
+        ) from None
+    finally:
+        model.train()
+    if not faithful:
+        raise UserError(f"timm:{name}: its head is more than one layer; choose another model")
+    return stages, embedding
+
+
+def _intermediates(model: Any, images: Tensor) -> list[Tensor]:
+    maps: list[Tensor] = model.forward_intermediates(
+        images, indices=4, norm=True, intermediates_only=True
+    )
+    return maps
+
+
+def _embed(model: Any, images: Tensor) -> Tensor:
+    embedding: Tensor = model.forward_head(model.forward_features(images), pre_logits=True)
+    return embedding
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]

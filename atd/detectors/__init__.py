@@ -1,0 +1,1 @@
+"""What computes a score: one file a kind."""

@@ -1,0 +1,161 @@
+"""The evaluation command on the tiny run's detector."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+from atd import evaluate, judging
+from atd.training import processes
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    def command(*words):
+        monkeypatch.setattr(sys, "argv", ["evaluate.py", *map(str, words)])
+        evaluate.main()
+        return capsys.readouterr().out
+
+    return command
+
+
+def test_help_is_quick_and_shows_examples():
+    start = time.perf_counter()
+    command = [sys.executable, "-X", "importtime", "-m", "atd.commands.evaluate", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert time.perf_counter() - start < 2
+    assert "DETECTOR" in done.stdout
+    assert " torch\n" not in done.stderr
+
+
+def test_a_report_is_written_where_asked(run, tiny_run, tmp_path):
+    detector, output = tiny_run.folder / "detector", tmp_path / "out"
+    before = (tiny_run.folder / "report" / "results.json").read_bytes()
+    out = run(detector, "--output", output)
+    results = json.loads((output / "results.json").read_text())
+    for key in ("id", "attack", "mean_over"):
+        assert results[key] == tiny_run.results[key], key
+    assert results["threshold"] == pytest.approx(tiny_run.results["threshold"], abs=1e-5)
+    for condition, metrics in tiny_run.results["mean"].items():
+        assert results["mean"][condition] == pytest.approx(metrics, abs=0.01)
+    assert (output / "report.md").is_file()
+    assert "lowercase" in out
+    assert str(output / "report.md") in out
+    assert (tiny_run.folder / "report" / "results.json").read_bytes() == before
+
+
+def test_options_override_the_stored_ones(run, tiny_run, tmp_path):
+    options = ["evaluate.limit=8", "evaluate.epsilon=0", "data.ood_test=[mine=bundled:lowercase]"]
+    run(tiny_run.folder / "detector", *options, "--output", tmp_path)
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert results["id"]["images"] == 8
+    assert results["datasets"].keys() == {"mine"}
+    mine = results["datasets"]["mine"]
+    assert mine["clean"]["auroc"] == pytest.approx(mine["both"]["auroc"])
+
+
+@pytest.mark.parametrize("folder", ["report", "nowhere"])
+def test_what_is_no_detector_is_refused(fail, tiny_run, folder):
+    assert "not a detector folder" in fail(tiny_run.folder / folder)
+
+
+def test_options_that_do_not_fit_are_refused(fail, tiny_run):
+    detector = tiny_run.folder / "detector"
+    assert "takes 8" in fail(detector, "data.image_size=16")
+    assert "did you mean evaluate.tier?" in fail(detector, "evaluate.teir=paper")
+
+
+@pytest.fixture(scope="session")
+def other_run(tiny_run, tmp_path_factory):
+    """The tiny detector under another name and with other weights."""
+    folder = tmp_path_factory.mktemp("other") / "other"
+    shutil.copytree(tiny_run.folder / "detector", folder / "detector")
+    file = folder / "detector" / "config.json"
+    config = json.loads(file.read_text())
+    file.write_text(json.dumps(config | {"name": "other"}))
+    weights = load_file(folder / "detector" / "model.safetensors")
+    weights["feature_mean"] += 0.1
+    save_file(weights, folder / "detector" / "model.safetensors")
+    return folder
+
+
+def test_several_detectors_are_put_side_by_side(run, tiny_run, other_run, tmp_path):
+    detectors = [tiny_run.folder / "detector", other_run / "detector"]
+    out = run(*detectors, "--output", tmp_path, "evaluate.limit=10")
+    found = json.loads((tmp_path / "comparison.json").read_text())
+    assert [item["name"] for item in found["detectors"]] == ["tiny", "other"]
+    for name in ("tiny", "other"):
+        results = json.loads((tmp_path / name / "results.json").read_text())
+        assert results["detector"]["name"] == name
+        assert results["checks"]["transfer_weaker"]["detail"]
+        assert name in out
+    assert (tmp_path / "comparison.html").is_file()
+    assert (tmp_path / "epsilon.png").is_file()
+    pair = [json.loads((tmp_path / n / "results.json").read_text()) for n in ("tiny", "other")]
+    assert pair[0]["attack"] == pair[1]["attack"]
+    assert pair[0]["id"] == pair[1]["id"]
+
+
+def test_a_detector_named_twice_is_told_apart_or_refused(fail, run, tiny_run, tmp_path):
+    detector = tiny_run.folder / "detector"
+    assert "another detector is called tiny" in fail(detector, detector)
+
+
+def test_report_of_another_detector_is_left_alone(fail, run, tiny_run, other_run, tmp_path):
+    run(tiny_run.folder / "detector", "--output", tmp_path, "evaluate.limit=5")
+    before = (tmp_path / "results.json").read_bytes()
+    line = fail(other_run / "detector", "--output", tmp_path, "evaluate.limit=5")
+    assert "holds the report of another detector (tiny in" in line
+    assert "--output" in line
+    assert (tmp_path / "results.json").read_bytes() == before
+    run(tiny_run.folder / "detector", "--output", tmp_path, "evaluate.limit=6")
+
+
+def test_a_process_that_is_gone_ends_the_evaluation_with_one_line(
+    run, tiny_run, tmp_path, monkeypatch, capsys
+):
+    class Pair(processes.Processes):
+        """The first of two processes, the other of which is gone."""
+
+        def __init__(self, *options):
+            super().__init__("cpu")
+            self.count = 2
+
+    def lost(*_):
+        raise RuntimeError("[gloo/transport/tcp/pair.cc:547] Connection closed by peer")
+
+    def leave(code):
+        raise SystemExit(code)
+
+    monkeypatch.setattr(processes, "Processes", Pair)
+    monkeypatch.setattr(judging, "judge", lost)
+    monkeypatch.setattr("os._exit", leave)
+    with pytest.raises(SystemExit) as ended:
+        run(tiny_run.folder / "detector", "--output", tmp_path)
+    assert ended.value.code == 1
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith("error: rank 0: lost contact with rank 1 in the evaluation;")
+
+
+def test_no_detector_is_the_users_mistake(fail):
+    assert "at least one detector" in fail("evaluate.limit=5")
+
+
+def test_strong_tier_and_l2_run(run, tiny_run, tmp_path):
+    detector = tiny_run.folder / "detector"
+    small = ["evaluate.limit=4", "evaluate.steps=2", "evaluate.baselines=[msp]"]
+    run(detector, "evaluate.tier=strong", *small, "--output", tmp_path / "strong")
+    attack = json.loads((tmp_path / "strong" / "results.json").read_text())["attack"]
+    assert attack["members"] == [
+        "pgd-2x1", "apgd-2x5", "features-2x1", "transfer-2x1", "square-1000x1"
+    ]  # fmt: skip
+    run(detector, "evaluate.norm=l2", *small, "--output", tmp_path / "l2")
+    results = json.loads((tmp_path / "l2" / "results.json").read_text())
+    assert results["attack"]["norm"] == "l2"
+    assert "square_weaker" not in results["checks"]

@@ -1,0 +1,101 @@
+"""The training command: what a person types, reads and gets wrong."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import pytest
+import yaml
+
+from atd import train
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    def command(*words):
+        monkeypatch.setattr(sys, "argv", ["train.py", *map(str, words)])
+        train.main()
+        return capsys.readouterr().out
+
+    return command
+
+
+def test_help_is_quick_and_shows_examples():
+    start = time.perf_counter()
+    command = [sys.executable, "-X", "importtime", "-m", "atd.commands.train", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert time.perf_counter() - start < 2
+    assert "examples:" in done.stdout
+    assert " torch\n" not in done.stderr
+
+
+def test_dry_run_prints_options_and_plan_and_writes_nothing(run, tiny_yaml, tmp_path):
+    folder = tmp_path / "run"
+    options = ["atd.epsilon=8/255", f"run.dir={folder}"]
+    out = run("--dry-run", "--config", tiny_yaml, *options)
+    assert yaml.safe_load(out)["atd"]["epsilon"] == pytest.approx(8 / 255)
+    plan = [line for line in out.splitlines() if line.startswith("# ")]
+    assert any("PGD-2 at epsilon 8/255" in line for line in plan)
+    assert [line.split(":")[0] for line in plan if "epoch" in line] == [
+        "# helper",
+        "# pretrain",
+        "# atd",
+    ]
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["atd.features=pixels"], "backbone: none"),
+        (["backbone.weights=w.pt"], "loaded from w.pt"),
+        (["pretrain.objective=trades"], "epochs of trades"),
+        (["atd.adversarial=false"], "no attack"),
+        (["data.outliers=''"], "offline fallback"),
+    ],
+)
+def test_the_plan_follows_the_options(run, options, words):
+    assert words in run("--dry-run", *options)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["atd.epsilom=8/255"], "did you mean atd.epsilon?"),
+        (["atd.epsilon=2"], "atd.epsilon"),
+        (["pretrain.lr=nan"], "lr"),
+        (["--config", "nowhere.yaml"], "nowhere.yaml"),
+        (["nonsense"], "key=value"),
+    ],
+)
+def test_mistakes_end_in_one_line(fail, words, expected):
+    assert expected in fail(*words)
+
+
+def test_an_unreadable_source_ends_in_one_line(fail, tiny_yaml, tmp_path):
+    options = [f"run.dir={tmp_path / 'run'}", "data.id=folder:nowhere"]
+    assert "nowhere" in fail("--config", tiny_yaml, *options)
+
+
+def test_a_learning_rate_that_explodes_ends_in_one_line(run, capsys, tiny_yaml, tmp_path):
+    with pytest.raises(SystemExit) as caught:
+        run("--config", tiny_yaml, f"run.dir={tmp_path / 'run'}", "pretrain.lr=1e30")
+    assert caught.value.code == 2
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert last.startswith("error: helper: the loss was not finite at step 2;")
+
+
+def test_a_finished_run_says_so_at_once(run, tiny_run, tiny_yaml, monkeypatch):
+    monkeypatch.setattr("atd.pipeline.Run", None)
+    start = time.perf_counter()
+    out = run("--config", tiny_yaml, f"run.dir={tiny_run.folder}")
+    assert time.perf_counter() - start < 1
+    assert "is finished" in out
+    assert str(tiny_run.folder / "report" / "report.md") in out
+
+
+def test_a_folder_of_another_run_is_refused(fail, tiny_run, tiny_yaml):
+    line = fail("--config", tiny_yaml, f"run.dir={tiny_run.folder}", "run.seed=1")
+    assert "run.seed" in line

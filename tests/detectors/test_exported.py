@@ -1,0 +1,163 @@
+"""Exported detectors: parity, dynamic batch, and nothing left behind after a failure."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from atd.detectors import exported
+from atd.detectors.atd import Detector, DetectorConfig
+from atd.errors import UserError
+
+SIZE = 8
+
+
+def make_detector(folder, architecture="preact_resnet18", channels=3, pixels=False):
+    torch.manual_seed(0)
+    backbone = {"architecture": architecture, "width": 4, "features": "multi"}
+    config = DetectorConfig(
+        backbone=None if pixels else backbone,
+        classes=["a", "b"],
+        image_size=16 if pixels else SIZE,
+        channels=channels,
+        normalisation="layer",
+        threshold=0.25,
+        provenance={"seed": 3},
+    )
+    detector = Detector(config)
+    for name, buffer in detector.named_buffers():
+        if name.endswith(("running_mean", "feature_mean")):
+            buffer.normal_(std=0.1)
+    detector.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    return make_detector(tmp_path_factory.mktemp("source") / "detector")
+
+
+@pytest.fixture(scope="module")
+def folder(source, tmp_path_factory):
+    """One export in both formats, shared by the tests that only read it."""
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package, reason='ONNX is optional: pip install "atd[onnx]"')
+    output = tmp_path_factory.mktemp("output") / "export"
+    return exported.export_detector(source, output, ["pt2", "onnx"])
+
+
+def runners(folder):
+    import onnxruntime
+
+    program = torch.export.load(folder / "detector.pt2").module()
+    session = onnxruntime.InferenceSession(folder / "detector.onnx")
+    name = session.get_inputs()[0].name
+    yield lambda images: program(images).detach()
+    yield lambda images: torch.from_numpy(session.run(["score"], {name: images.numpy()})[0])
+
+
+def test_both_files_give_the_detectors_scores_at_any_batch_size(source, folder):
+    detector = Detector.from_pretrained(source)
+    for run in runners(folder):
+        for count in (1, 3, 5, 64, 100):
+            pixels = np.random.default_rng(count).integers(0, 256, (count, 3, SIZE, SIZE))
+            images = torch.from_numpy(pixels.astype(np.uint8))
+            torch.testing.assert_close(run(images), detector.score(images), rtol=1e-4, atol=1e-5)
+
+
+def test_manifest_describes_the_files(source, folder):
+    assert {file.name for file in folder.iterdir()} == {
+        "detector.pt2",
+        "detector.onnx",
+        "manifest.json",
+    }
+    manifest = json.loads((folder / "manifest.json").read_text())
+    for name, facts in manifest["files"].items():
+        content = (folder / name).read_bytes()
+        assert facts == {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+    assert manifest["input"]["shape"] == ["batch", 3, SIZE, SIZE]
+    assert manifest["input"]["dtype"] == "uint8"
+    assert manifest["input"]["range"] == [0, 255]
+    assert "larger = more" in manifest["score_direction"]
+    assert manifest["threshold"] == 0.25
+    assert manifest["provenance"]["seed"] == 3
+    parity = manifest["parity"]
+    for deviations in parity["largest_deviation"].values():
+        assert set(deviations) == {"batch 1", "batch 2", "batch 7", "batch 64", "attacked"}
+        assert max(deviations.values()) <= parity["tolerance"] < 1e-3
+
+
+def test_one_format_needs_no_onnx(source, tmp_path, monkeypatch):
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        monkeypatch.setitem(sys.modules, package, None)
+    output = exported.export_detector(source, tmp_path / "export", ["pt2"])
+    assert {file.name for file in output.iterdir()} == {"detector.pt2", "manifest.json"}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"architecture": "wide_resnet28", "channels": 1}, {"pixels": True}],
+    ids=["wide grey", "pixels"],
+)
+def test_other_detectors_export_too(tmp_path, options):
+    source = make_detector(tmp_path / "detector", **options)
+    output = exported.export_detector(source, tmp_path / "export", ["pt2"])
+    assert json.loads((output / "manifest.json").read_text())["files"].keys() == {"detector.pt2"}
+
+
+def test_a_file_with_other_scores_is_deleted(source, tmp_path, monkeypatch):
+    honest = exported._save_pt2
+
+    def dishonest(program, file):
+        run = honest(program, file)
+        return lambda images: run(images) + 0.01 * (len(images) == 7)
+
+    monkeypatch.setattr(exported, "_save_pt2", dishonest)
+    with pytest.raises(RuntimeError, match=r"detector\.pt2: .* on batch 7"):
+        exported.export_detector(source, tmp_path / "export", ["pt2"])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_with_undefined_scores_is_deleted(source, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        exported,
+        "_save_pt2",
+        lambda program, file: lambda images: torch.full((len(images),), torch.nan),
+    )
+    with pytest.raises(RuntimeError, match=r"detector\.pt2"):
+        exported.export_detector(source, tmp_path / "export", ["pt2"])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_older_export_survives_a_failure_and_is_replaced_otherwise(
+    source, tmp_path, monkeypatch
+):
+    output = tmp_path / "export"
+    output.mkdir()
+    (output / "manifest.json").write_text("{}")
+    with monkeypatch.context() as patch:
+        patch.setattr(exported, "_tolerance", lambda expected: -1.0)
+        with pytest.raises(RuntimeError):
+            exported.export_detector(source, output, ["pt2"])
+    assert (output / "manifest.json").read_text() == "{}"
+    exported.export_detector(source, output, ["pt2"])
+    assert "sha256" in (output / "manifest.json").read_text()
+    assert [file.name for file in tmp_path.iterdir()] == ["export"]
+
+
+def test_mistakes_name_the_remedy(source, tmp_path, monkeypatch):
+    with pytest.raises(UserError, match=r"--formats tflite: choose from pt2,onnx"):
+        exported.export_detector(source, tmp_path / "export", ["pt2", "tflite"])
+    with pytest.raises(UserError, match="not a detector folder"):
+        exported.export_detector(tmp_path, tmp_path / "export", ["pt2"])
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(UserError, match="is not an export; choose another --output"):
+        exported.export_detector(source, tmp_path / "photos", ["pt2"])
+    monkeypatch.setattr(exported.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r'pip install "atd\[onnx\]"'):
+        exported.export_detector(source, tmp_path / "export", ["onnx"])
