@@ -11,7 +11,8 @@ import time
 import pytest
 from safetensors.torch import load_file, save_file
 
-from atd import evaluate, judging
+from atd import judging
+from atd.commands import evaluate
 from atd.training import processes
 
 

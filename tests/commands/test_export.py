@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from atd import export
+from atd.commands import export
 from atd.detectors.atd import Detector, DetectorConfig
 
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from atd import score
+from atd.commands import score
 from atd.detectors.atd import Detector, DetectorConfig
 
 SIZE = 8

@@ -9,7 +9,7 @@ import time
 import pytest
 import yaml
 
-from atd import train
+from atd.commands import train
 
 
 @pytest.fixture
