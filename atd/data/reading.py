@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import math
+import mmap
 import os
 import sys
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 from tqdm import tqdm
 
 from atd.config import DataConfig, LoaderConfig
 from atd.data.images import HeldPixels, ImageSet
+from atd.data.spreading import spread
 from atd.errors import UserError
 
 __all__ = ["FilePixels", "UnreadableImage", "decode", "list_images", "notice", "settle"]
 
 _STUB_FORMATS = {"BUFR", "GRIB", "HDF5", "MPEG", "WMF"}  # Pillow knows these but cannot decode them
-_CHUNK = 32
 
 
 class UnreadableImage(UserError):
@@ -57,15 +58,24 @@ def decode(image: Image.Image, channels: int, size: int) -> Tensor:
     Returns:
         uint8 (channels, size, size).
     """
-    image = _convert(ImageOps.exif_transpose(image), "RGB" if channels == 3 else "L")
+    image = _convert(_upright(image), "RGB" if channels == 3 else "L")
     width, height = image.size
     if (width, height) != (size, size):
         side = min(width, height)
         left, top = (width - side) / 2, (height - side) / 2
         box = (left, top, left + side, top + side)
         image = image.resize((size, size), Image.Resampling.BICUBIC, box=box)
-    array = np.array(image, dtype=np.uint8).reshape(size, size, channels)
-    return torch.from_numpy(array).permute(2, 0, 1).contiguous()
+    array = np.frombuffer(image.tobytes(), np.uint8).reshape(size, size, channels)
+    return torch.from_numpy(array.transpose(2, 0, 1).copy())
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Applies the EXIF orientation; one that cannot be read does no harm to the pixels."""
+    try:
+        turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
+        return ImageOps.exif_transpose(image) if turned else image
+    except Exception:  # Pillow's EXIF parser raises almost anything
+        return image
 
 
 def _convert(image: Image.Image, mode: str) -> Image.Image:
@@ -170,17 +180,24 @@ def settle(
     size = len(images)
     shape = (data.channels, data.image_size, data.image_size)
     held = None
-    if size * math.prod(shape) <= loader.memory_mb * 2**20:
-        held = torch.empty((size, *shape), dtype=torch.uint8)
-    hashes: list[bytes] = [b""] * size
+    if size and size * math.prod(shape) <= loader.memory_mb * 2**20:
+        # Shared with the processes that read, and not bound to the size of /dev/shm.
+        held = torch.frombuffer(mmap.mmap(-1, size * math.prod(shape)), dtype=torch.uint8)
+        held = held.view(size, *shape)
 
-    def read(indices: Sequence[int]) -> None:
+    def read(indices: range) -> list[bytes]:
+        hashes = [b""] * len(indices)
         for index, pixels in _readable(images, indices, data.skip_corrupt):
-            hashes[index] = hashlib.blake2b(pixels.numpy().tobytes(), digest_size=16).digest()
+            hashes[index - indices.start] = _digest(pixels)
             if held is not None:
                 held[index] = pixels
+        return hashes
 
-    _in_threads(read, size, f"reading {images.name}")
+    hashes: list[bytes] = []
+    with _progress(f"reading {images.name}", size) as bar:
+        for indices, digests in spread(read, size, processes=not images.in_memory):
+            hashes += digests
+            bar.update(len(indices))
     good = torch.tensor([bool(digest) for digest in hashes], dtype=torch.bool).nonzero().flatten()
     if len(good) < size:
         images, hashes = _without_unreadable(images, good, hashes)
@@ -213,10 +230,13 @@ def _without_unreadable(
     return images.subset(good), [digest for digest in hashes if digest]
 
 
-def _in_threads(read: Callable[[Sequence[int]], None], size: int, title: str) -> None:
-    """Runs `read` on chunks of range(size); a progress bar appears after a second."""
-    chunks = [range(start, min(start + _CHUNK, size)) for start in range(0, size, _CHUNK)]
-    bar = tqdm(
+def _digest(pixels: Tensor) -> bytes:
+    return hashlib.blake2b(pixels.contiguous().numpy().data, digest_size=16).digest()
+
+
+def _progress(title: str, size: int) -> tqdm[NoReturn]:
+    """A progress bar that appears after a second."""
+    return tqdm(
         total=size,
         desc=title,
         unit="img",
@@ -225,10 +245,3 @@ def _in_threads(read: Callable[[Sequence[int]], None], size: int, title: str) ->
         mininterval=0.2 if sys.stderr.isatty() else 10,
         disable=_is_secondary(),
     )
-    pool = ThreadPoolExecutor(max_workers=min(16, os.cpu_count() or 1))
-    try:
-        for chunk, _ in zip(chunks, pool.map(read, chunks), strict=True):
-            bar.update(len(chunk))
-    finally:
-        pool.shutdown(cancel_futures=True)
-        bar.close()
