@@ -14,11 +14,11 @@ import dataclasses
 import time
 from pathlib import Path
 
+from atd.attacks.suite import member
 from atd.backbones.base import Backbone
 from atd.config import Config, load
 from atd.data.splits import DataSplits, load_splits
 from atd.errors import run_command
-from atd.evaluation.tiers import Member
 from atd.pipeline import Run
 from atd.training.logbook import Logbook
 from atd.training.processes import Processes
@@ -92,7 +92,7 @@ def _measure(config: Config, splits: DataSplits, shared: Path) -> Record:
             selection = task.validate(step, Logbook(None))["selection"]
             if selection > best:
                 best, kept = selection, task.weights()
-            quick = judge_far_sets(task.detector, splits, config, (Member("pgd", 20),))
+            quick = judge_far_sets(task.detector, splits, config, (member("pgd", 20),))
             point = {"seconds": seconds, "steps": step + 1, "both": quick["mean"]["both"]}
             curve.append(point)
     task.load_weights(kept)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import statistics
 from typing import Any
 
+from atd.attacks.suite import Member
 from atd.config import Config
 from atd.data.splits import DataSplits
 from atd.detectors.atd import Detector
 from atd.evaluation.settings import settings_from
-from atd.evaluation.tiers import Member
 from atd.judging import limited
 from atd.metrics import CONDITIONS, auroc
 

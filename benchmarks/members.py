@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
+from atd.attacks.suite import member
 from atd.config import Config, restore
 from atd.data.splits import DataSplits, load_splits
 from atd.detectors.atd import Detector
 from atd.errors import run_command
 from atd.evaluation.rounds import targets
 from atd.evaluation.settings import Settings, settings_from
-from atd.evaluation.tiers import Member
 from atd.files import write_text
 from atd.judging import limited
 from atd.metrics import auroc
@@ -28,21 +28,21 @@ from atd.provenance import provenance
 from atd.reporting.wording import fraction_255
 
 MEMBERS = (
-    Member("noise", 1, 10),
-    Member("fgsm"),
-    Member("pgd", 10),
-    Member("pgd", 100),
-    Member("pgd", 100, 5),
-    Member("pgd", 1000),
-    Member("momentum", 100),
-    Member("apgd", 40),
-    Member("apgd", 100),
-    Member("apgd", 100, 3),
-    Member("apgd", 100, 5),
-    Member("features", 100),
-    Member("square", 500),
-    Member("square", 1000),
-    Member("square", 2000),
+    member("noise", 1, 10),
+    member("fgsm"),
+    member("pgd", 10),
+    member("pgd", 100),
+    member("pgd", 100, 5),
+    member("pgd", 1000),
+    member("momentum", 100),
+    member("apgd", 40),
+    member("apgd", 100),
+    member("apgd", 100, 3),
+    member("apgd", 100, 5),
+    member("features", 100),
+    member("square", 500),
+    member("square", 1000),
+    member("square", 2000),
 )
 
 
@@ -79,10 +79,10 @@ def _measure(detector: Detector, splits: DataSplits, settings: Settings) -> list
     worst_in: Any = -np.inf
     worst_out: dict[str, Any] = dict.fromkeys(far, np.inf)
     rows = []
-    for member in MEMBERS:
+    for attack in MEMBERS:
         started = time.monotonic()
-        raising = settings.attack((member,), targets=aims[1])
-        lowering = settings.attack((member,), targets=aims[-1])
+        raising = settings.attack((attack,), targets=aims[1])
+        lowering = settings.attack((attack,), targets=aims[-1])
         inside = settings.score(detector, splits.id_test, 1, raising).attacked
         outside = {
             name: settings.score(detector, images, -1, lowering).attacked
@@ -93,8 +93,8 @@ def _measure(detector: Detector, splits: DataSplits, settings: Settings) -> list
         worst_out = {name: np.minimum(worst_out[name], outside[name]) for name in far}
         rows.append(
             {
-                "member": str(member),
-                "passes": list(member.passes),
+                "member": str(attack),
+                "passes": list(attack.passes),
                 "both": mean(auroc(inside, scores) for scores in outside.values()),
                 "so_far": mean(auroc(worst_in, scores) for scores in worst_out.values()),
                 "seconds": seconds,

@@ -18,6 +18,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from atd.attacks.starts import start_noise
+from atd.attacks.suite import member
 from atd.compiled import compiled_function
 from atd.config import restore
 from atd.data.images import ImageSet
@@ -27,8 +29,7 @@ from atd.errors import run_command
 from atd.evaluation.rounds import attack_rounds
 from atd.evaluation.scoring import Job, ScoredSet
 from atd.evaluation.settings import Settings
-from atd.evaluation.starts import start_noise
-from atd.evaluation.tiers import Member, Tier
+from atd.evaluation.tiers import Tier
 from atd.metrics import auroc
 from benchmarks.command import Setting, finish, measure, parser, setting_from
 from benchmarks.published import published_scores
@@ -82,7 +83,7 @@ class Bench:
             config = restore(detector.config.training, origin, list(setting.overrides))
             splits, epsilon = load_splits(config), config.evaluation_epsilon
         name = next(iter(splits.ood_test))
-        tier = Tier("paper", (Member("pgd", 3 if setting.quick else 100),))
+        tier = Tier("paper", (member("pgd", 3 if setting.quick else 100),))
         return cls(
             detector.eval(),
             splits.id_val.take(setting.batch, 0),

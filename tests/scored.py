@@ -7,8 +7,8 @@ import dataclasses
 import numpy as np
 from torch import Tensor, nn
 
+from atd.attacks.suite import member
 from atd.evaluation.scoring import ScoredSet, attack_scores
-from atd.evaluation.tiers import Member
 from atd.evaluation.worst import Attack
 
 EPSILON = 8 / 255
@@ -23,7 +23,7 @@ def score(
     **more,
 ) -> ScoredSet:
     fields = {field.name for field in dataclasses.fields(Attack)}
-    members = () if kind == "none" else (Member(kind, steps, restarts),)
+    members = () if kind == "none" else (member(kind, steps, restarts),)
     attack = {key: value for key, value in more.items() if key in fields}
     rest = {key: value for key, value in more.items() if key not in fields}
     chosen = Attack(**{"members": members, "epsilon": EPSILON} | attack)

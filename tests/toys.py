@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from atd.evaluation.tiers import Member, Tier
+from atd.attacks.suite import member
+from atd.evaluation.tiers import Tier
 
-TIER = Tier("smoke", (Member("pgd", 4),))
+TIER = Tier("smoke", (member("pgd", 4),))
 
 
 @dataclass(frozen=True)

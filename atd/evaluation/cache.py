@@ -114,10 +114,10 @@ def _bytes(tensor: Tensor) -> bytes:
 def _source_code() -> bytes:
     """The code that scores depend on: an attack that was changed must run again."""
     import atd.attacks
-    from atd.evaluation import starts, subject, worst
+    from atd.evaluation import subject, worst
 
-    files = sorted(Path(atd.attacks.__file__).parent.glob("*.py"))
-    files += [Path(str(module.__file__)) for module in (starts, subject, worst)]
+    files = sorted(Path(atd.attacks.__file__).parent.rglob("*.py"))
+    files += [Path(str(module.__file__)) for module in (subject, worst)]
     return b"".join(file.read_bytes() for file in files)
 
 

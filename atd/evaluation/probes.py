@@ -11,12 +11,12 @@ from typing import Any
 
 from torch import nn
 
+from atd.attacks.suite import Means, Member, member
 from atd.evaluation import checks as judge
 from atd.evaluation.scoring import Job
 from atd.evaluation.settings import Settings
 from atd.evaluation.stops import stops
 from atd.evaluation.subset import Sides
-from atd.evaluation.tiers import Member
 from atd.metrics import Array, auroc
 
 __all__ = ["PROBE_PASSES", "Probes"]
@@ -82,31 +82,27 @@ class Probes:
     @property
     def main(self) -> Member:
         """The attack that others are compared with: the strongest for its steps."""
-        return Member("apgd", min(self.settings.tier.steps, _STEPS))
+        return member("apgd", min(self.settings.tier.steps, _STEPS))
 
     def checks(self) -> dict[str, judge.Check]:
         """Every check that rests on an attack of its own."""
         main, steps = self.main, self.main.steps
-        once, reached = self.auroc(main), self.auroc(Member("apgd", steps, _RESTARTS))
+        once, reached = self.auroc(main), self.auroc(member("apgd", steps, _RESTARTS))
 
-        def weaker(name: str, member: Member) -> judge.Check:
-            return judge.weaker_attack_is_weaker(name, self.auroc(member), reached)
+        def weaker(other: Member) -> judge.Check:
+            return judge.weaker_attack_is_weaker(other.words(), self.auroc(other), reached)
 
         found = {
-            "noise_weaker": weaker("random noise", Member("noise", 1, _RESTARTS)),
-            "fgsm_weaker": weaker("FGSM", Member("fgsm")),
-            "saturating_loss_weaker": weaker(
-                "PGD on the binary cross-entropy, which saturates,", Member("saturating", steps)
-            ),
+            "noise_weaker": weaker(member("noise", 1, _RESTARTS)),
+            "fgsm_weaker": weaker(member("fgsm")),
+            "saturating_loss_weaker": weaker(member("saturating", steps)),
         }
-        if self.settings.norm == "linf":
-            name = "Square, which sees scores only,"
-            queries = _QUERIES * steps // _STEPS + 1
-            found["square_weaker"] = weaker(name, Member("square", queries))
-        if self.sources:
-            found["transfer_weaker"] = weaker(
-                "PGD on other detectors, transferred,", Member("transfer", steps)
-            )
+        others = {
+            "square_weaker": member("square", _QUERIES * steps // _STEPS + 1),
+            "transfer_weaker": member("transfer", steps),
+        }
+        means = Means(self.settings.norm, sources=len(self.sources))
+        found |= {name: weaker(other) for name, other in others.items() if not other.lacks(means)}
         return found | {
             "tier_strong_enough": judge.strong_enough(
                 str(self._first), self.auroc(self._first), str(main), once
@@ -151,14 +147,14 @@ class Probes:
     @property
     def _first(self) -> Member:
         """The tier's first member, in the steps that probes may take."""
-        return Member(self.settings.tier.members[0].kind, self.main.steps)
+        return member(self.settings.tier.members[0].kind, self.main.steps)
 
     def _ladder(self, members: dict[int, Member]) -> dict[float, float]:
         return {step: self.auroc(member) for step, member in members.items()}
 
     def _steps(self) -> dict[int, Member]:
         counts = [*(count for count in _LADDER if count < self.main.steps), self.main.steps]
-        return {count: Member("apgd", count) for count in counts}
+        return {count: member("apgd", count) for count in counts}
 
     def _radii(self) -> Iterable[tuple[float, tuple[Member | None, float]]]:
         yield 0.0, (None, 1.0)

@@ -11,9 +11,10 @@ import torch
 from torch import nn
 
 from atd.attacks import Norm, default_step_size
+from atd.attacks.suite import Member
 from atd.config import Config
 from atd.evaluation.scoring import Images, Job, ScoredSet, attack_sets
-from atd.evaluation.tiers import Member, Tier, resolve_tier
+from atd.evaluation.tiers import Tier, resolve_tier
 from atd.evaluation.worst import Attack
 
 if TYPE_CHECKING:

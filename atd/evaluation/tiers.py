@@ -1,4 +1,4 @@
-"""How hard an evaluation attacks: members of the attack, and named sets of them.
+"""How hard an evaluation attacks: named sets of attacks.
 
 Cost in passes through the detector per image and side, forward + backward:
 
@@ -10,8 +10,8 @@ Cost in passes through the detector per image and side, forward + backward:
 | strong | PGD-100, APGD-100 from 5 starts, feature-space APGD-100, transfer of PGD-100 from \
 every other detector at hand, Square with 1,000 queries | 1,812 | 806 |
 
-The cost of a transfer is that of one source; where the detector has no features, or there is no
-other detector, that member is left out.
+The cost of a transfer is that of one source. A member that lacks what it needs (`Member.lacks`: no
+features, no other detector, another norm) is left out, and the results name it.
 
 APGD carries the stronger tiers because it finds more per step than PGD with more steps or more
 starts; `python -m benchmarks.members` measures that on any detector.
@@ -19,58 +19,17 @@ starts; `python -m benchmarks.members` measures that on any detector.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
 
+from atd.attacks.suite import Member, parse
 from atd.config import EvaluateConfig
 
-__all__ = ["Kind", "Member", "Tier", "resolve_tier"]
-
-Kind = Literal[
-    "pgd", "momentum", "apgd", "features", "square", "transfer", "saturating", "fgsm", "noise"
-]
-
-_STEPPED = ("pgd", "momentum", "apgd", "features", "transfer")
-
-
-@dataclass(frozen=True)
-class Member:
-    """One attack of a suite.
-
-    Attributes:
-        kind: Which attack.
-        steps: Gradient steps, or queries of Square.
-        restarts: Independent random starts; targets of `features`.
-    """
-
-    kind: Kind
-    steps: int = 1
-    restarts: int = 1
-
-    def __str__(self) -> str:
-        return f"{self.kind}-{self.steps}x{self.restarts}"
-
-    @property
-    def passes(self) -> tuple[int, int]:
-        """Forward and backward passes per image (`transfer`: for one source)."""
-        match self.kind:
-            case "square":
-                return (self.steps + 1) * self.restarts, 0
-            case "noise":
-                return self.restarts, 0
-            case "apgd":
-                return (self.steps + 1) * self.restarts, (self.steps + 1) * self.restarts
-            case "features":
-                return (self.steps + 3) * self.restarts, (self.steps + 1) * self.restarts
-            case "transfer" | "saturating":
-                return (self.steps + 2) * self.restarts, self.steps * self.restarts
-            case _:
-                return (self.steps + 1) * self.restarts, self.steps * self.restarts
+__all__ = ["Tier", "resolve_tier", "weaker_than_standard"]
 
 
 @dataclass(frozen=True)
 class Tier:
-    """A named set of members; the worst score over all of them counts."""
+    """A named set of attacks; the worst score over all of them counts."""
 
     name: str
     members: tuple[Member, ...]
@@ -93,19 +52,10 @@ class Tier:
 
 
 _TIERS = {
-    "smoke": Tier("smoke", (Member("pgd", 10),)),
-    "paper": Tier("paper", (Member("pgd", 100),)),
-    "standard": Tier("standard", (Member("pgd", 100), Member("apgd", 100, 3))),
-    "strong": Tier(
-        "strong",
-        (
-            Member("pgd", 100),
-            Member("apgd", 100, 5),
-            Member("features", 100),
-            Member("transfer", 100),
-            Member("square", 1000),
-        ),
-    ),
+    "smoke": ("pgd-10x1",),
+    "paper": ("pgd-100x1",),
+    "standard": ("pgd-100x1", "apgd-100x3"),
+    "strong": ("pgd-100x1", "apgd-100x5", "features-100x1", "transfer-100x1", "square-1000x1"),
 }
 
 
@@ -115,12 +65,29 @@ def resolve_tier(config: EvaluateConfig) -> Tier:
     `evaluate.steps` replaces the steps of every gradient attack, `evaluate.restarts` the starts
     of PGD and APGD; Square keeps its queries.
     """
-    tier = _TIERS[config.tier]
-    members = tuple(_overridden(member, config) for member in tier.members)
-    return tier if members == tier.members else Tier("custom", members)
+    plain = tuple(map(parse, _TIERS[config.tier]))
+    members = tuple(_overridden(member, config) for member in plain)
+    return Tier(config.tier if members == plain else "custom", members)
 
 
 def _overridden(member: Member, config: EvaluateConfig) -> Member:
-    steps = config.steps if config.steps and member.kind in _STEPPED else member.steps
-    several = config.restarts and member.kind in ("pgd", "apgd")
-    return Member(member.kind, steps, config.restarts if several else member.restarts)
+    steps = config.steps if config.steps and member.stepped else member.steps
+    restarts = config.restarts if config.restarts and member.restarted else member.restarts
+    return replace(member, steps=steps, restarts=restarts)
+
+
+def weaker_than_standard(members: tuple[str, ...]) -> bool:
+    """Whether an attack, given by its members' names, lacks what the tier `standard` has."""
+    kinds: dict[str, tuple[int, int]] = {}
+    for name in members:
+        try:
+            found = parse(name)
+        except KeyError:
+            continue
+        steps, restarts = kinds.get(found.kind, (0, 0))
+        kinds[found.kind] = max(steps, found.steps), max(restarts, found.restarts)
+    for needed in map(parse, _TIERS["standard"]):
+        steps, restarts = kinds.get(needed.kind, (0, 0))
+        if steps < needed.steps or restarts < needed.restarts:
+            return True
+    return False

@@ -8,7 +8,7 @@ CPU not even rounding depends on the size of a batch (`atd.inference`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,31 +16,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from atd.attacks import (
-    Attacked,
-    Norm,
-    Objective,
-    PerSample,
-    apgd,
-    feature_distance,
-    fgsm,
-    nearest_targets,
-    pgd,
-    random_noise,
-    square,
-    transfer,
-)
+from atd.attacks import Attacked, Norm
 from atd.attacks.objective import value_and_gradient
-from atd.evaluation.starts import square_draws, start_noise
+from atd.attacks.suite import Means, Member, Situation
 from atd.evaluation.subject import Subject
-from atd.evaluation.tiers import Member
 
 __all__ = ["Attack", "Group", "attack_batch", "join_parts"]
 
 _EXAMPLES = 6
 """Images of a set that are kept for pictures: those that end up worst."""
-
-_MOMENTUM = 0.9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,6 +106,14 @@ class _Batch:
         self.broken = torch.zeros(len(pixels), dtype=torch.bool, device=pixels.device)
         self.member = torch.full((len(pixels),), -1, dtype=torch.int8, device=pixels.device)
         self.objective = subject.objective(self.directions, self.broken)
+        self.group = self._each(list(range(len(groups))))
+        aims = [group.attack.targets for group in groups]
+        self.targets = tuple(targets for targets in aims if targets is not None)
+        self.means = Means(
+            norm=self.attack.norm,
+            features=subject.features is not None and len(self.targets) == len(groups),
+            sources=len(self.attack.sources),
+        )
         self.enough = None
         if any(group.attack.stop is not None for group in groups):
             self.enough = self._each([group.enough for group in groups])
@@ -135,7 +127,8 @@ class _Batch:
         values, zero_gradient = self._unchanged()
         best = Attacked(self.clean, values)
         for number, member in enumerate(self.attack.members):
-            for restart in range(self._restarts(member)):
+            runs = 0 if member.lacks(self.means) else member.runs(self.means)
+            for restart in range(runs):
                 best = self._improve(best, number, member, restart)
         rows = torch.arange(len(values)).split(self.sizes)
         return [
@@ -147,18 +140,6 @@ class _Batch:
         values, gradient = value_and_gradient(self.objective, self.clean)
         return values, gradient.flatten(1).eq(0).all(1)
 
-    def _restarts(self, member: Member) -> int:
-        aimed = all(group.attack.targets is not None for group in self.groups)
-        match member.kind:
-            case "transfer":
-                return len(self.attack.sources)
-            case "features" if not aimed or self.subject.features is None:
-                return 0
-            case "square" if self.attack.norm != "linf":
-                return 0
-            case _:
-                return member.restarts
-
     def _improve(self, best: Attacked, number: int, member: Member, restart: int) -> Attacked:
         """Runs one restart on the images that may still get worse."""
         rows = torch.arange(len(best.values), device=best.values.device)
@@ -166,7 +147,7 @@ class _Batch:
             rows = rows[~(best.values > self.enough)]
         if not len(rows):
             return best
-        found = self._try(rows, member, restart)
+        found = member.run(self._situation(rows, restart))
         wins = found.values > best.values[rows]
         won = rows[wins]
         self.member[won] = number
@@ -174,66 +155,23 @@ class _Batch:
         images[won], values[won] = found.images[wins], found.values[wins]
         return Attacked(images, values)
 
-    def _try(self, rows: Tensor, member: Member, restart: int) -> Attacked:
-        images, objective, attack = self.clean[rows], self.objective.only(rows), self.attack
-        indices = self.indices[rows.cpu()]
-        noise = start_noise(images.shape[1:], indices, attack.seed, restart).to(images.device)
-        ball: dict[str, Any] = {"epsilon": attack.epsilon, "norm": attack.norm}
-        enough = None if self.enough is None else self.enough[rows]
-        search: dict[str, Any] = {**ball, "enough": enough}
-        match member.kind:
-            case "pgd" | "momentum":
-                search["momentum"] = _MOMENTUM if member.kind == "momentum" else 0.0
-                return pgd(objective, images, steps=member.steps, noise=noise, **search)
-            case "apgd":
-                return apgd(objective, images, steps=member.steps, noise=noise, **search)
-            case "features":
-                return self._features(rows, images, objective, member, restart, ball)
-            case "saturating":
-                if enough is not None:
-                    search["enough"] = nn.functional.softplus(enough)
-                strong = _stepped(member.steps, noise, search)
-                return transfer(_saturating(objective), objective, images, attack=strong)
-            case "transfer":
-                other = Subject(attack.sources[restart], attack.draws, whole_blocks=True)
-                source = other.objective(self.directions[rows])
-                strong = _stepped(member.steps, noise, ball)
-                return transfer(source, objective, images, attack=strong)
-            case "square":
-                draws, stripes = square_draws(images, indices, attack.seed, restart, member.steps)
-                return square(objective, images, draws=draws, stripes=stripes, **search)
-            case "fgsm":
-                return fgsm(objective, images, **ball)
-            case "noise":
-                return random_noise(objective, images, noise=noise, **ball)
-
-    def _features(
-        self,
-        rows: Tensor,
-        images: Tensor,
-        objective: Objective,
-        member: Member,
-        restart: int,
-        ball: dict[str, Any],
-    ) -> Attacked:
-        """Moves each image's features towards those of the nearest image of the other side.
-
-        Every restart has targets of its own.
-        """
-        features = self.subject.features
-        assert features is not None  # noqa: S101  `_restarts` leaves the member out otherwise
-        aims = []
-        group_of = self._each(list(range(len(self.groups))))[rows]
-        with torch.no_grad():
-            here = features(images)
-            for number, group in enumerate(self.groups):
-                assert group.attack.targets is not None  # noqa: S101  as above
-                targets = group.attack.targets[restart :: member.restarts].to(images.device)
-                aims.append(nearest_targets(here[group_of == number], features(targets)))
-        found = apgd(
-            feature_distance(features, torch.cat(aims)), images, steps=member.steps, **ball
+    def _situation(self, rows: Tensor, restart: int) -> Situation:
+        attack, directions = self.attack, self.directions[rows]
+        sources = (Subject(other, attack.draws, whole_blocks=True) for other in attack.sources)
+        return Situation(
+            images=self.clean[rows],
+            objective=self.objective.only(rows),
+            epsilon=attack.epsilon,
+            norm=attack.norm,
+            indices=self.indices[rows.cpu()],
+            seed=attack.seed,
+            restart=restart,
+            enough=None if self.enough is None else self.enough[rows],
+            features=self.subject.features,
+            targets=self.targets,
+            group=self.group[rows],
+            sources=tuple(source.objective(directions) for source in sources),
         )
-        return Attacked.of(objective, found.images)
 
     def _arrays(
         self, group: Group, rows: Tensor, values: Tensor, zero_gradient: Tensor, best: Attacked
@@ -270,12 +208,3 @@ def join_parts(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {
         key: value[worst if key.startswith("example") else order] for key, value in whole.items()
     }
-
-
-def _saturating(objective: PerSample) -> Objective:
-    """The binary cross-entropy that published attacks maximise; its gradient can vanish."""
-    return objective.then(nn.functional.softplus)
-
-
-def _stepped(steps: int, noise: Tensor, ball: Any) -> Callable[[Objective, Tensor], Attacked]:
-    return lambda objective, images: pgd(objective, images, steps=steps, noise=noise, **ball)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from atd.attacks.suite import KINDS, kind_of
 from atd.evaluation.checks import TRUSTED
 from atd.metrics import CONDITIONS
 
@@ -26,15 +27,6 @@ __all__ = [
 ]
 
 _NORMS = {"linf": "L-inf", "l2": "L2"}
-_ATTACKS = {
-    "pgd": "PGD",
-    "momentum": "momentum-PGD",
-    "apgd": "APGD",
-    "features": "feature-space APGD",
-    "square": "Square",
-    "transfer": "transferred PGD",
-    "fgsm": "FGSM",
-}
 
 
 def percent(share: float) -> str:
@@ -60,7 +52,7 @@ def radius_words(norm: str, epsilon: float) -> str:
 def member_words(member: str) -> str:
     """One attack with its steps and random starts: `apgd-100x5` -> `APGD-100 x 5`."""
     name, steps, restarts = _parts(member)
-    return f"{_ATTACKS.get(name, name)}-{steps} x {restarts}" if steps else name
+    return f"{_title(name)}-{steps} x {restarts}" if steps else name
 
 
 def attack_words(attack: Mapping[str, Any]) -> str:
@@ -86,7 +78,7 @@ def curve_words(results: Mapping[str, Any], varied: Literal["epsilon", "steps"])
     name, _, restarts = _parts(curves["attack"])
     values = [point[varied] for point in curves[varied]]
     if varied == "steps":
-        what = f"{_ATTACKS.get(name, name)} with {min(values)} to {max(values)} steps x {restarts}"
+        what = f"{_title(name)} with {min(values)} to {max(values)} steps x {restarts}"
         radius = radius_words(norm, attack["epsilon"])
     else:
         what, radius = member_words(curves["attack"]), f"up to {radius_words(norm, max(values))}"
@@ -137,6 +129,10 @@ def mean_words(results: Mapping[str, Any]) -> str:
 def aurocs(item: Mapping[str, Any]) -> list[str]:
     """AUROC in percent under each condition."""
     return [percent(item[condition]["auroc"]) for condition in CONDITIONS]
+
+
+def _title(kind: str) -> str:
+    return kind_of(kind).title if kind in KINDS else kind
 
 
 def _parts(member: str) -> tuple[str, str, str]:

@@ -9,13 +9,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from atd.attacks.suite import member
 from atd.backbones import Backbone, build_backbone
 from atd.config import AtdConfig, BackboneConfig, PretrainConfig
 from atd.data.images import HeldPixels, ImageSet
 from atd.detectors.atd import Detector, DetectorConfig
 from atd.detectors.gan import FeatureGenerator
 from atd.evaluation.scoring import attack_scores
-from atd.evaluation.tiers import Member
 from atd.evaluation.worst import Attack
 from atd.training.adversarial_gan import AdversarialGan
 from atd.training.processes import Processes
@@ -176,11 +176,11 @@ class Work:
         return 2 * self.batch if name == "atd" else self.batch
 
     def _evaluate(self) -> None:
-        member = Member("pgd", self.size.steps)
+        once = member("pgd", self.size.steps)
         attack_scores(
             self.atd.detector,
             self.images.take(self.batch, 0),
-            Attack(members=(member,), epsilon=_EPSILON),
+            Attack(members=(once,), epsilon=_EPSILON),
             direction=1,
             batch_size=self.size.scoring_batch,
             accelerator=self.processes.accelerator,

@@ -10,10 +10,10 @@ from torch import nn
 from toys import Convolutional
 
 from atd.attacks import pgd
+from atd.attacks.starts import start_noise
+from atd.attacks.suite import member
 from atd.errors import UserError
 from atd.evaluation.scoring import attack_scores
-from atd.evaluation.starts import start_noise
-from atd.evaluation.tiers import Member
 from atd.evaluation.worst import Attack
 from benchmarks import attack, pretrain, train_step
 from benchmarks.command import Setting
@@ -112,8 +112,8 @@ def test_published_scores_are_those_of_the_evaluation(images):
 
     pixels = Held().fetch(range(6)).float() / 255
     plain = published_scores(detector, pixels, noise, -1, **BALL)
-    member = Attack(members=(Member("pgd", BALL["steps"]),), epsilon=BALL["epsilon"])
-    ours = attack_scores(detector, Held(), member, direction=-1)
+    attack = Attack(members=(member("pgd", BALL["steps"]),), epsilon=BALL["epsilon"])
+    ours = attack_scores(detector, Held(), attack, direction=-1)
     assert plain.numpy() == pytest.approx(ours.attacked, abs=1e-5)
 
 

@@ -8,12 +8,12 @@ import pytest
 from scored import assert_same
 from toys import Convolutional, grey
 
+from atd.attacks.suite import member
 from atd.evaluation.scoring import ScoredSet, attack_scores
-from atd.evaluation.tiers import Member
 from atd.evaluation.worst import Attack
 from atd.training.processes import Processes
 
-ATTACK = Attack(members=(Member("pgd", 3), Member("square", 5)), epsilon=8 / 255)
+ATTACK = Attack(members=(member("pgd", 3), member("square", 5)), epsilon=8 / 255)
 
 
 def score_twice(processes: Processes, count: int, cache: Path) -> list[ScoredSet]:

@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from atd.attacks.suite import member
 from atd.config import Config, DataConfig, EvaluateConfig, RunConfig
 from atd.errors import UserError
 from atd.evaluation.protocol import evaluate
 from atd.evaluation.settings import settings_from
-from atd.evaluation.tiers import Member, Tier
+from atd.evaluation.tiers import Tier
 from atd.metrics import CONDITIONS, metrics
 
 TOP = {"schema", "detector", "attack", "id", "datasets", "mean", "mean_near", "mean_over"}
@@ -191,7 +192,7 @@ def test_wrong_direction_is_one_clear_line(splits, settings) -> None:
 
 def test_stopping_early_changes_no_metric(convolutional, splits, settings, monkeypatch) -> None:
     """Against the same evaluation that never stops; a wide ball, so that many samples stop."""
-    tier = Tier("custom", (Member("pgd", 3, 4), Member("square", 20)))
+    tier = Tier("custom", (member("pgd", 3, 4), member("square", 20)))
     settings = dataclasses.replace(settings, tier=tier, epsilon=0.1)
     short = evaluate(convolutional, splits, settings, name="toy")
     for module in ("rounds", "probes"):

@@ -8,8 +8,8 @@ import torch
 from scored import EPSILON, assert_same, score
 from torch import Tensor, nn
 
+from atd.attacks.suite import member
 from atd.errors import UserError
-from atd.evaluation.tiers import Member
 from atd.evaluation.worst import Attack
 
 
@@ -120,7 +120,7 @@ def test_images_that_break_the_detector_are_counted(images) -> None:
 
 
 def test_the_member_that_won_is_recorded(convolutional, images) -> None:
-    members = (Member("noise"), Member("pgd", 20))
+    members = (member("noise"), member("pgd", 20))
     scored = score(convolutional, images("any", 0, 256, 10), members=members)
     assert scored.members == ("noise-1x1", "pgd-20x1")
     assert (scored.member == 1).all()
@@ -131,7 +131,7 @@ def test_the_member_that_won_is_recorded(convolutional, images) -> None:
 def test_work_done_adds_up(convolutional, images) -> None:
     done: list[int] = []
     score(convolutional, images("any", 0, 256, 10), batch_size=4, tick=done.append)
-    assert sum(done) == 10 * Attack(members=(Member("pgd", 5),), epsilon=0.1).passes
+    assert sum(done) == 10 * Attack(members=(member("pgd", 5),), epsilon=0.1).passes
 
 
 def test_zero_gradients_are_counted(images) -> None:

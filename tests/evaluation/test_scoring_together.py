@@ -10,13 +10,13 @@ import torch
 from scored import EPSILON, Stopping, assert_same
 from torch import Tensor, nn
 
+from atd.attacks.suite import member
 from atd.evaluation.scoring import Job, attack_scores, attack_sets
-from atd.evaluation.tiers import Member
 from atd.evaluation.worst import Attack
 
 
 def jobs(images, **attack) -> list[Job]:
-    chosen = Attack(**{"members": (Member("pgd", 5),), "epsilon": EPSILON} | attack)
+    chosen = Attack(**{"members": (member("pgd", 5),), "epsilon": EPSILON} | attack)
     sets = [images("a", 0, 256, 7), images("b", 0, 256, 4, seed=1), images("c", 90, 200, 9, seed=2)]
     stops = (None, -0.2, 0.1)
     return [
@@ -69,7 +69,7 @@ def test_feature_targets_are_those_of_each_side(images) -> None:
     both = []
     for some, direction, shade in zip(sets, (1, -1), (1.0, 0.0), strict=True):
         targets = torch.full((2, 3, 8, 8), shade)
-        attack = Attack(members=(Member("features", 20),), epsilon=EPSILON, targets=targets)
+        attack = Attack(members=(member("features", 20),), epsilon=EPSILON, targets=targets)
         both.append(Job(some, direction, attack))
     raised, lowered = attack_sets(Featured(), both)
     assert (raised.attacked - raised.clean > 2 * EPSILON).all()

@@ -13,13 +13,14 @@ from torch import Tensor, nn
 from toys import ToyImages, ToySplits
 
 from atd.attacks import default_step_size
+from atd.attacks.starts import start_noise
+from atd.attacks.suite import member
 from atd.evaluation.probes import Probes
 from atd.evaluation.rounds import attack_rounds
 from atd.evaluation.settings import Settings
-from atd.evaluation.starts import start_noise
 from atd.evaluation.stops import stops
 from atd.evaluation.subset import Sides
-from atd.evaluation.tiers import Member, Tier
+from atd.evaluation.tiers import Tier
 from atd.metrics import METRICS, metrics
 
 scores = st.lists(st.floats(-10, 10, width=32), min_size=1, max_size=12)
@@ -141,7 +142,7 @@ def plain(network: nn.Module, images: ToyImages, sign: int, settings: Settings) 
 def test_all_metrics_are_those_of_the_plain_attack(digits, epsilon: float, share: float) -> None:
     network, splits = digits.network, digits.splits
     settings = Settings(
-        tier=Tier("custom", (Member("pgd", 40),)), epsilon=epsilon, batch_size=64, progress=False
+        tier=Tier("custom", (member("pgd", 40),)), epsilon=epsilon, batch_size=64, progress=False
     )
     network.images = 0
     rounds = attack_rounds(network, splits, settings, (), lambda count: None)
@@ -162,21 +163,21 @@ def test_all_metrics_are_those_of_the_plain_attack(digits, epsilon: float, share
 
 
 @pytest.mark.parametrize(
-    "member", [Member("apgd", 12), Member("saturating", 12), Member("square", 60)]
+    "tried", [member("apgd", 12), member("saturating", 12), member("square", 60)]
 )
 @pytest.mark.parametrize("factor", [1.0, 4.0])
 def test_curves_are_those_of_probes_that_never_stop(
-    digits, monkeypatch, member: Member, factor: float
+    digits, monkeypatch, tried, factor: float
 ) -> None:
     settings = Settings(
-        tier=Tier("custom", (Member("pgd", 10),)), epsilon=0.1, batch_size=64, progress=False
+        tier=Tier("custom", (member("pgd", 10),)), epsilon=0.1, batch_size=64, progress=False
     )
     sides = Sides.of(digits.splits.id_test, list(digits.splits.ood_test.values()), 40)
 
     def conditions() -> tuple[dict[str, float], int]:
         digits.network.images = 0
         probes = Probes(digits.network, sides, settings)
-        return probes._conditions(member, factor), digits.network.images
+        return probes._conditions(tried, factor), digits.network.images
 
     short, fewer = conditions()
     monkeypatch.setattr("atd.evaluation.probes.stops", lambda *_: (None, None))

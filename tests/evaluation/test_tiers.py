@@ -3,10 +3,11 @@ from __future__ import annotations
 import pytest
 import torch
 
+from atd.attacks.suite import member
 from atd.config import EvaluateConfig
 from atd.evaluation import tiers
 from atd.evaluation.subject import Subject
-from atd.evaluation.tiers import Member, Tier, resolve_tier
+from atd.evaluation.tiers import Tier, resolve_tier
 from atd.evaluation.worst import Attack, Group, attack_batch
 
 
@@ -38,10 +39,10 @@ def test_every_tier_holds_the_attack_of_the_one_before() -> None:
 
 def test_overrides_leave_square_its_queries() -> None:
     members = resolve_tier(EvaluateConfig(tier="strong", steps=7, restarts=2)).members
-    assert Member("square", 1000) in members
+    assert member("square", 1000) in members
     assert {m.steps for m in members if m.kind != "square"} == {7}
-    assert Member("apgd", 7, 2) in members
-    assert Member("features", 7, 1) in members
+    assert member("apgd", 7, 2) in members
+    assert member("features", 7, 1) in members
 
 
 @pytest.mark.parametrize("name", ["smoke", "paper", "standard", "strong"])
@@ -69,16 +70,16 @@ def test_passes_are_what_an_attack_takes(convolutional, images, kind: str) -> No
         def features(self, images):
             return self.logits(images).unsqueeze(1)
 
-    member = Member(kind, 1 if kind == "fgsm" else 6, 1)
+    tried = member(kind, 1 if kind == "fgsm" else 6, 1)
     detector, other = Counting().eval(), Counting(seed=1).eval()
     pixels = images("any", 0, 256, 3).pixels
-    attack = Attack(members=(member,), epsilon=0.1, targets=pixels / 255, sources=(other,))
+    attack = Attack(members=(tried,), epsilon=0.1, targets=pixels / 255, sources=(other,))
     attack_batch(Subject(detector), [Group(pixels, torch.arange(3), 1, attack)])
-    forward, backward = member.passes
+    forward, backward = tried.passes
     assert calls["backward"] - 1 == backward
     assert abs(calls["forward"] - 1 - forward) <= 2
 
 
 def test_cost_of_a_tier_is_the_sum() -> None:
-    tier = Tier("two", (Member("pgd", 10, 2), Member("square", 100)))
+    tier = Tier("two", (member("pgd", 10, 2), member("square", 100)))
     assert tier.passes == (22 + 101, 20)

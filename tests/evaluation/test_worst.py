@@ -5,16 +5,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from atd.evaluation.starts import start_noise
+from atd.attacks.starts import start_noise
+from atd.attacks.suite import member
 from atd.evaluation.subject import Subject
-from atd.evaluation.tiers import Member
 from atd.evaluation.worst import Attack, Group, attack_batch, join_parts
 
 EPSILON = 8 / 255
 
 
 def run(detector: nn.Module, pixels: Tensor, direction: int = 1, **attack: object) -> dict:
-    chosen = Attack(**{"epsilon": EPSILON, "members": (Member("pgd", 5),)} | attack)
+    chosen = Attack(**{"epsilon": EPSILON, "members": (member("pgd", 5),)} | attack)
     indices = torch.arange(len(pixels))
     subject = Subject(detector.eval(), chosen.draws, whole_blocks=True)
     return attack_batch(subject, [Group(pixels, indices, direction, chosen)])[0]
@@ -36,7 +36,7 @@ def test_start_is_a_function_of_seed_restart_and_index() -> None:
 
 def test_suite_is_as_strong_as_its_strongest_member(convolutional, images) -> None:
     pixels = images("any", 0, 256, 12).pixels
-    members = (Member("pgd", 4, 2), Member("apgd", 6), Member("square", 40), Member("noise"))
+    members = (member("pgd", 4, 2), member("apgd", 6), member("square", 40), member("noise"))
     alone = [run(convolutional, pixels, members=(member,))["attacked"] for member in members]
     together = run(convolutional, pixels, members=members)
     np.testing.assert_array_equal(together["attacked"], np.max(alone, axis=0))
@@ -46,7 +46,7 @@ def test_suite_is_as_strong_as_its_strongest_member(convolutional, images) -> No
 
 def test_stopped_samples_keep_a_score_past_the_limit(convolutional, images) -> None:
     pixels = images("any", 0, 256, 20).pixels
-    members = (Member("pgd", 3, 4),)
+    members = (member("pgd", 3, 4),)
     whole = run(convolutional, pixels, members=members)
     limit = float(np.median(whole["attacked"]))
     stopped = run(convolutional, pixels, members=members, stop=limit)
@@ -70,12 +70,12 @@ class Featured(nn.Module):
 def test_features_lead_where_the_score_has_no_gradient(images) -> None:
     pixels = images("grey", 60, 190, 8).pixels
     bright = images("bright", 240, 250, 4, seed=1).pixels / 255
-    members = (Member("features", 20),)
+    members = (member("features", 20),)
     found = run(Featured(), pixels, members=members, targets=bright)
     assert (found["attacked"] - found["clean"] > 2 * EPSILON).all()
     nothing = run(Featured(), pixels, members=members, targets=None)
     np.testing.assert_array_equal(nothing["attacked"], nothing["clean"])
-    stuck = run(Featured(), pixels, members=(Member("pgd", 20),))
+    stuck = run(Featured(), pixels, members=(member("pgd", 20),))
     assert (stuck["attacked"] - stuck["clean"] < 0.5 * EPSILON).all()
 
 
@@ -85,8 +85,8 @@ def test_transfer_reaches_a_score_without_gradient(convolutional, images) -> Non
             return convolutional.logits(images).detach()
 
     pixels = images("any", 0, 256, 8).pixels
-    direct = run(convolutional, pixels, members=(Member("pgd", 10),))
-    members = (Member("transfer", 10),)
+    direct = run(convolutional, pixels, members=(member("pgd", 10),))
+    members = (member("transfer", 10),)
     found = run(Hidden(), pixels, members=members, sources=(convolutional.eval(),))
     np.testing.assert_allclose(found["attacked"], direct["attacked"], atol=1e-6)
     alone = run(Hidden(), pixels, members=members)
@@ -99,7 +99,7 @@ def test_surrogate_is_followed_and_the_score_counts(images) -> None:
             return self.features(images).sum(1)
 
     pixels = images("grey", 60, 190, 8).pixels
-    found = run(Rounded(), pixels, members=(Member("pgd", 10),))
+    found = run(Rounded(), pixels, members=(member("pgd", 10),))
     assert (found["attacked"] - found["clean"] > 2.5 * EPSILON).all()
     np.testing.assert_allclose(found["attacked"], found["attacked"].round(2), atol=1e-6)
 
@@ -117,7 +117,7 @@ def test_randomised_scores_are_averaged(images) -> None:
 
 def test_l2_attack_stays_in_its_ball_and_leaves_square_out(convolutional, images) -> None:
     pixels = images("any", 0, 256, 8).pixels
-    members = (Member("square", 20), Member("pgd", 5))
+    members = (member("square", 20), member("pgd", 5))
     found = run(convolutional, pixels, members=members, norm="l2", epsilon=0.3)
     change = found["example_attacked"] - found["example_clean"].astype(np.float32) / 255
     assert np.linalg.norm(change.reshape(len(change), -1), axis=1).max() <= 0.3 + 1e-5
@@ -128,7 +128,7 @@ def test_l2_attack_stays_in_its_ball_and_leaves_square_out(convolutional, images
 def test_joined_parts_do_not_depend_on_how_they_were_cut(convolutional, images, sizes) -> None:
     pixels = images("any", 0, 256, 10).pixels
     whole = join_parts([run(convolutional, pixels)])
-    chosen = Attack(members=(Member("pgd", 5),), epsilon=EPSILON)
+    chosen = Attack(members=(member("pgd", 5),), epsilon=EPSILON)
     parts = []
     for rows in torch.randperm(10, generator=torch.Generator().manual_seed(0)).split(list(sizes)):
         subject = Subject(convolutional.eval(), whole_blocks=True)
