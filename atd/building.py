@@ -11,7 +11,8 @@ from atd.backbones import Backbone, build_backbone
 from atd.config import Config
 from atd.data.images import ImageSet, batches
 from atd.data.splits import DataSplits
-from atd.detectors.atd import Detector, DetectorConfig
+from atd.detectors.atd import ATD
+from atd.detectors.config import DetectorConfig
 from atd.detectors.gan import FeatureGenerator, PixelGenerator
 from atd.provenance import provenance
 
@@ -49,18 +50,19 @@ def detector_config(config: Config, splits: DataSplits) -> DetectorConfig:
     """Describes the detector that a config trains."""
     backbone = dataclasses.asdict(config.backbone) if config.atd.features == "backbone" else None
     return DetectorConfig(
+        kind="atd",
         name=config.run.name,
         backbone=backbone,
         classes=list(splits.id_train.classes or _TURNS),
         image_size=config.data.image_size,
         channels=config.data.channels,
-        normalisation=config.atd.normalisation,
+        options={"normalisation": config.atd.normalisation},
         training=dataclasses.asdict(config),
         provenance=provenance(config, seed=config.run.seed, seconds=0.0),
     )
 
 
-def standardise(detector: Detector, splits: DataSplits, config: Config) -> Tensor:
+def standardise(detector: ATD, splits: DataSplits, config: Config) -> Tensor:
     """Sets the detector's feature statistics from clean ID training images.
 
     Args:
@@ -77,16 +79,13 @@ def standardise(detector: Detector, splits: DataSplits, config: Config) -> Tenso
     inside = _features(detector, splits.id_train, config.run.seed)
     outside = _features(detector, splits.outlier_train, config.run.seed)
     if config.backbone.standardise:
-        std = inside.std(0)
-        detector.feature_mean.copy_(inside.mean(0))
-        # A feature that hardly varies must not be blown up: that would amplify attacks.
-        detector.feature_std.copy_(std.clamp_min(0.1 * float(std.mean())).clamp_min(1e-6))
+        detector.set_statistics(inside)
     features = torch.cat([inside, outside])
     return (features - detector.feature_mean) / detector.feature_std
 
 
 @torch.no_grad()
-def _features(detector: Detector, images: ImageSet, seed: int) -> Tensor:
+def _features(detector: ATD, images: ImageSet, seed: int) -> Tensor:
     detector.eval()
     some = images.take(FIT_IMAGES, seed)
     device = detector.feature_mean.device

@@ -15,7 +15,7 @@ from atd.building import FIT_IMAGES
 from atd.config import Config
 from atd.data.images import batches
 from atd.data.splits import DataSplits
-from atd.detectors.atd import Detector
+from atd.detectors.base import Detector
 from atd.detectors.baselines import build_baseline
 from atd.errors import UserError
 from atd.evaluation.cache import fingerprint

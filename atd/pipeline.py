@@ -16,7 +16,9 @@ from atd.config import Config
 from atd.data.fingerprint import fingerprint_images
 from atd.data.images import ImageSet
 from atd.data.splits import DataSplits, load_splits
-from atd.detectors.atd import Detector
+from atd.detectors.atd import ATD
+from atd.detectors.base import Detector
+from atd.detectors.build import build_detector
 from atd.errors import UserError
 from atd.evaluation.settings import settings_from
 from atd.inference import computes_in_bfloat16
@@ -204,7 +206,8 @@ class Run:
         """
         config = self.config
         torch.manual_seed(self.seed + 1)
-        detector = Detector(detector_config(config, splits))
+        detector = build_detector(detector_config(config, splits))
+        assert isinstance(detector, ATD)
         if backbone is not None and detector.backbone is not None:
             detector.backbone.load_state_dict(backbone.state_dict())
         detector.to(self.processes.device)

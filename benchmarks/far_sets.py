@@ -8,7 +8,7 @@ from typing import Any
 from atd.attacks.suite import Member
 from atd.config import Config
 from atd.data.splits import DataSplits
-from atd.detectors.atd import Detector
+from atd.detectors.base import Detector
 from atd.evaluation.settings import settings_from
 from atd.judging import limited
 from atd.metrics import CONDITIONS, auroc

@@ -17,7 +17,7 @@ import numpy as np
 from atd.attacks.suite import member
 from atd.config import Config, restore
 from atd.data.splits import DataSplits, load_splits
-from atd.detectors.atd import Detector
+from atd.detectors.base import Detector
 from atd.errors import run_command
 from atd.evaluation.rounds import targets
 from atd.evaluation.settings import Settings, settings_from

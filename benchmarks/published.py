@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from atd.detectors.atd import Detector
+from atd.detectors.atd import ATD
 from atd.training.losses import discriminator_loss, hat_loss, kl_per_sample
 
 __all__ = ["Gains", "PublishedAtd", "PublishedHat", "plain_pgd", "published_scores"]
@@ -89,7 +89,7 @@ class PublishedAtd:
 
     def __init__(
         self,
-        detector: Detector,
+        detector: ATD,
         generator: nn.Module,
         *,
         epsilon: float,
@@ -100,7 +100,7 @@ class PublishedAtd:
         self.gains, self.latent = gains, latent
         self.epsilon, self.steps, self.size = epsilon, steps, 2.5 * epsilon / steps
         laid = _laid_out(detector, gains.channels_last)
-        assert isinstance(laid, Detector)
+        assert isinstance(laid, ATD)
         self.detector, self.generator = laid.eval(), copy.deepcopy(generator)
         self.detector.requires_grad_(True)
         self.generator.requires_grad_(True)
@@ -252,7 +252,7 @@ class PublishedHat:
 
 
 def published_scores(
-    detector: Detector, images: Tensor, noise: Tensor, direction: int, *, epsilon: float, steps: int
+    detector: ATD, images: Tensor, noise: Tensor, direction: int, *, epsilon: float, steps: int
 ) -> Tensor:
     """Attacked scores (N,) of a batch: plain PGD to its end for every image, no early exit.
 

@@ -24,7 +24,7 @@ from atd.compiled import compiled_function
 from atd.config import restore
 from atd.data.images import ImageSet
 from atd.data.splits import load_splits
-from atd.detectors.atd import Detector
+from atd.detectors.base import Detector
 from atd.errors import run_command
 from atd.evaluation.rounds import attack_rounds
 from atd.evaluation.scoring import Job, ScoredSet

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from atd.attacks import pgd
-from atd.detectors.atd import Detector, DetectorConfig
+from atd.detectors.build import build_detector
+from atd.detectors.config import DetectorConfig
 from atd.inference import filled
 
 
@@ -17,13 +18,14 @@ from atd.inference import filled
 def detector():
     torch.manual_seed(0)
     config = DetectorConfig(
+        kind="atd",
         backbone={"width": 8},
         classes=["a", "b"],
         image_size=16,
         channels=3,
-        normalisation="layer",
+        options={"normalisation": "layer"},
     )
-    made = Detector(config)
+    made = build_detector(config)
     for parameter in made.discriminator.parameters():
         if parameter.ndim > 1:
             nn.init.kaiming_normal_(parameter)

@@ -13,7 +13,7 @@ from PIL import Image
 
 from atd.config import load
 from atd.data.splits import load_splits
-from atd.detectors.atd import Detector
+from atd.detectors.base import Detector
 from atd.errors import UserError
 from atd.pipeline import Run
 from atd.training.adversarial_gan import AdversarialGan

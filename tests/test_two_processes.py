@@ -14,7 +14,7 @@ import torch
 
 import atd
 from atd.config import load
-from atd.detectors.atd import Detector
+from atd.detectors.base import Detector
 from atd.errors import UserError
 from atd.pipeline import Run
 from atd.training.processes import Processes

@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from atd.config import BackboneConfig
 from atd.inference import at_least_float32
 
 __all__ = ["Backbone", "Features", "pool_mean", "pool_statistics"]
@@ -51,6 +52,8 @@ class Backbone(nn.Module):
 
     mean: Tensor
     std: Tensor
+    config: BackboneConfig | None = None
+    """What it was built from; a detector is saved with it."""
 
     def __init__(
         self,

@@ -42,6 +42,19 @@ def build_backbone(
     Raises:
         UserError: timm is missing, or its model is unknown or does not suit the images.
     """
+    built = _build(config, channels, classes, image_size, mean, std)
+    built.config = config
+    return built
+
+
+def _build(
+    config: BackboneConfig,
+    channels: int,
+    classes: int,
+    image_size: int,
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
+) -> Backbone:
     if config.architecture.startswith("timm:"):
         from atd.backbones.timm import TimmBackbone
 

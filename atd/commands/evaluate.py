@@ -10,7 +10,7 @@ from atd.config import Config, load, restore
 from atd.errors import UserError, run_command
 
 if TYPE_CHECKING:  # the commands answer a typo before torch is loaded
-    from atd.detectors.atd import Detector
+    from atd.detectors.base import Detector
     from atd.training.processes import Processes
 
 __all__ = ["main"]

@@ -18,7 +18,7 @@ from atd.errors import UserError, run_command
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from atd.detectors.atd import Detector
+    from atd.detectors.base import Detector
 
 __all__ = ["main"]
 
@@ -151,7 +151,7 @@ def _run(arguments: argparse.Namespace) -> None:
         return
     import torch
 
-    from atd.detectors.atd import Detector
+    from atd.detectors.base import Detector
 
     device = arguments.device
     if device == "cuda" and not torch.cuda.is_available():

@@ -38,7 +38,8 @@ def build_baseline(
         case "msp":
             return MaximumSoftmax(backbone)
         case "energy":
-            return Energy(backbone)
+            size = next(iter(fit_batches))[0].shape
+            return Energy(backbone, image_size=size[-1], channels=size[1])  # type: ignore[arg-type]
         case "mahalanobis" | "relative_mahalanobis":
             classes = max(int(backbone.classes), 1)  # type: ignore[arg-type]
             relative = name == "relative_mahalanobis"

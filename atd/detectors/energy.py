@@ -2,23 +2,44 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from atd.backbones.base import Backbone
+from atd.config.ranges import require
+from atd.detectors.base import Detector, DetectorInfo
 
 __all__ = ["Energy"]
 
 
-class Energy(nn.Module):
-    """Scores an image by the free energy of its class logits (eq. 4, temperature 1).
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnergyOptions:
+    """Options of the energy score."""
 
-    Args:
-        backbone: Classifier, images -> class logits (N, K).
-    """
+    temperature: float = 1.0
 
-    def __init__(self, backbone: nn.Module) -> None:
-        super().__init__()
-        self.backbone = backbone
+    def __post_init__(self) -> None:
+        value = self.temperature
+        require(1e-3 <= value <= 1e6, "detector.temperature", value, "from 0.001 to 1000000")
 
-    def logits(self, images: Tensor) -> Tensor:
+
+class Energy(Detector):
+    """Scores an image by the free energy of its class logits, -T logsumexp(logits / T) (eq. 4)."""
+
+    kind = "energy"
+    Options = EnergyOptions
+    info = DetectorInfo(title="Energy", paper="Liu et al., 2020, arXiv:2010.03759")
+
+    backbone: Backbone
+    options: EnergyOptions
+
+    def __init__(self, backbone: Backbone, options: EnergyOptions | None = None, **of: Any) -> None:
+        super().__init__(backbone, options, **of)
+
+    def forward(self, images: Tensor) -> Tensor:
         """Scores (N,) of float images (N, C, H, W) in [0, 1]; larger = more OOD."""
-        return -torch.logsumexp(self.backbone(images), dim=1)
+        temperature = self.options.temperature
+        return -temperature * torch.logsumexp(self.backbone(images) / temperature, dim=1)

@@ -22,7 +22,7 @@ from torch.nn import functional
 
 import atd
 from atd.attacks import pgd
-from atd.detectors.atd import Detector
+from atd.detectors.base import Detector
 from atd.errors import UserError
 from atd.inference import as_float
 

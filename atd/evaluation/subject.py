@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from atd.attacks import PerSample, expectation, finite_gradient, straight_through
+from atd.detectors.base import Detector
 from atd.errors import UserError
 from atd.inference import filled
 
@@ -79,6 +80,8 @@ class Subject:
             A function of images (N, C, H, W).
         """
         surrogate: Function | None = getattr(self.detector, "surrogate", None)
+        if isinstance(self.detector, Detector) and self.detector.info.gradient != "surrogate":
+            surrogate = None
         function: Function = self.score
         if surrogate is not None:
             function = straight_through(self.score, self._called(surrogate))

@@ -13,7 +13,7 @@ from atd.backbones.folding import FrozenPass
 from atd.config import AtdConfig
 from atd.data.images import ImageSet
 from atd.data.sampler import generator_for
-from atd.detectors.atd import Detector
+from atd.detectors.atd import ATD
 from atd.inference import at_least_float32, frozen
 from atd.training.generator_health import generator_warnings
 from atd.training.global_norm import global_batch_statistics, normalises_over_batch
@@ -59,7 +59,7 @@ class AdversarialGan:
 
     def __init__(
         self,
-        detector: Detector,
+        detector: ATD,
         generator: nn.Module | None,
         streams: tuple[Stream, Stream],
         validation: tuple[ImageSet, ImageSet],

@@ -10,7 +10,7 @@ from torch import Tensor
 from atd.attacks import pgd
 from atd.config import AtdConfig
 from atd.data.images import ImageSet, batches
-from atd.detectors.atd import Detector
+from atd.detectors.atd import ATD
 from atd.inference import filled, frozen
 from atd.training.logbook import Logbook
 from atd.training.processes import Processes
@@ -19,7 +19,7 @@ __all__ = ["validate"]
 
 
 def validate(
-    detector: Detector,
+    detector: ATD,
     sides: Sequence[ImageSet],
     config: AtdConfig,
     processes: Processes,
@@ -60,7 +60,7 @@ def validate(
 
 
 def _scores(
-    detector: Detector,
+    detector: ATD,
     images: ImageSet,
     direction: float,
     config: AtdConfig,

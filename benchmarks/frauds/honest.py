@@ -21,7 +21,7 @@ from atd.building import FIT_IMAGES
 from atd.config import Config, load
 from atd.data.images import batches
 from atd.data.splits import DataSplits, load_splits
-from atd.detectors.atd import Detector
+from atd.detectors.base import Detector
 from atd.detectors.baselines import BASELINES, build_baseline
 from atd.pipeline import Run
 from atd.run_folder import RunFolder

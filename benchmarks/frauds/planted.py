@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from atd.detectors.atd import Detector
+from atd.detectors.base import Detector
 
 __all__ = ["FRAUDS", "Fraud", "describe"]
 

@@ -13,7 +13,8 @@ from atd.attacks.suite import member
 from atd.backbones import Backbone, build_backbone
 from atd.config import AtdConfig, BackboneConfig, PretrainConfig
 from atd.data.images import HeldPixels, ImageSet
-from atd.detectors.atd import Detector, DetectorConfig
+from atd.detectors.build import build_detector
+from atd.detectors.config import DetectorConfig
 from atd.detectors.gan import FeatureGenerator
 from atd.evaluation.scoring import attack_scores
 from atd.evaluation.worst import Attack
@@ -137,13 +138,14 @@ class Work:
         torch.manual_seed(0)
         config = AtdConfig(steps=self.size.steps, batch_size=self.batch, epsilon=_EPSILON)
         described = DetectorConfig(
+            kind="atd",
             backbone={"width": self.size.width},
             classes=list(self.images.classes),
             image_size=self.size.image_size,
             channels=3,
-            normalisation=config.normalisation,
+            options={"normalisation": config.normalisation},
         )
-        detector = Detector(described)
+        detector = build_detector(described)
         floor = torch.full_like(detector.feature_mean, -1.0)
         return AdversarialGan(
             detector,

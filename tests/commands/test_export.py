@@ -6,20 +6,22 @@ import pytest
 import torch
 
 from atd.commands import export
-from atd.detectors.atd import Detector, DetectorConfig
+from atd.detectors.build import build_detector
+from atd.detectors.config import DetectorConfig
 
 
 @pytest.fixture
 def detector(tmp_path):
     torch.manual_seed(0)
     config = DetectorConfig(
+        kind="atd",
         backbone={"width": 4, "features": "last"},
         classes=["a", "b"],
         image_size=8,
         channels=1,
-        normalisation="layer",
+        options={"normalisation": "layer"},
     )
-    Detector(config).save_pretrained(tmp_path / "detector")
+    build_detector(config).save_pretrained(tmp_path / "detector")
     return tmp_path / "detector"
 
 

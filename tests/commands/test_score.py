@@ -15,7 +15,9 @@ import torch
 from PIL import Image
 
 from atd.commands import score
-from atd.detectors.atd import Detector, DetectorConfig
+from atd.detectors.base import Detector
+from atd.detectors.build import build_detector
+from atd.detectors.config import DetectorConfig
 
 SIZE = 8
 
@@ -24,14 +26,15 @@ def make_detector(folder, threshold):
     torch.manual_seed(0)
     backbone = {"width": 4, "features": "last"}
     config = DetectorConfig(
+        kind="atd",
         backbone=backbone,
         classes=["a", "b"],
         image_size=SIZE,
         channels=3,
-        normalisation="layer",
+        options={"normalisation": "layer"},
         threshold=threshold,
     )
-    Detector(config).save_pretrained(folder)
+    build_detector(config).save_pretrained(folder)
     return folder
 
 

@@ -9,23 +9,26 @@ import os
 import pytest
 import torch
 
-from atd.detectors.atd import Detector, DetectorConfig
+from atd.detectors.base import Detector
+from atd.detectors.build import build_detector
+from atd.detectors.config import DetectorConfig
 from atd.errors import UserError
 
 SIZE = 8
 
 
-def make_detector(backbone=True, **options):
+def make_detector(backbone=True, **values):
     torch.manual_seed(0)
     config = DetectorConfig(
+        kind="atd",
         backbone={"width": 4, "features": "last"} if backbone else None,
         classes=["a", "b"],
         image_size=SIZE,
         channels=3,
-        normalisation="layer",
-        **options,
+        options={"normalisation": "layer"},
+        **values,
     )
-    return Detector(config)
+    return build_detector(config)
 
 
 def some_images(count=5):
@@ -89,7 +92,7 @@ def test_without_a_backbone_the_discriminator_sees_the_pixels():
 @pytest.mark.parametrize(
     ("images", "words"),
     [
-        (torch.zeros(3, SIZE, SIZE), "shape"),
+        (torch.zeros(4, SIZE, SIZE), "shape"),
         (torch.zeros(1, 1, SIZE, SIZE), "(N, 3, 8, 8)"),
         (torch.zeros(1, 3, SIZE, SIZE + 1), "shape"),
         (torch.zeros(1, 3, SIZE, SIZE, dtype=torch.int64), "int64"),
@@ -167,7 +170,7 @@ def test_an_older_folder_survives_a_failed_write(tmp_path, monkeypatch, where):
     with monkeypatch.context() as patch:
         match where:
             case "weights":
-                patch.setattr("safetensors.torch.save_file", full_disk)
+                patch.setattr("safetensors.torch.save", full_disk)
             case "text":
                 patch.setattr("pathlib.Path.write_text", full_disk)
             case "rename":
@@ -208,7 +211,7 @@ def drop_classes(folder):
         (lambda folder: (folder / "config.json").unlink(), "not a detector folder"),
         (lambda folder: (folder / "config.json").write_text("{"), "config.json"),
         (lambda folder: (folder / "config.json").write_text("[]"), "format 1"),
-        (lambda folder: edit_config(folder, format=2), "format 1"),
+        (lambda folder: edit_config(folder, format=3), "format 1"),
         (drop_classes, "classes"),
         (lambda folder: edit_config(folder, classes=["a"]), "does not fit"),
         (lambda folder: edit_config(folder, backbone={"depth": 3}), "depth"),

@@ -11,7 +11,9 @@ import pytest
 import torch
 
 from atd.detectors import exported
-from atd.detectors.atd import Detector, DetectorConfig
+from atd.detectors.base import Detector
+from atd.detectors.build import build_detector
+from atd.detectors.config import DetectorConfig
 from atd.errors import UserError
 
 SIZE = 8
@@ -21,15 +23,16 @@ def make_detector(folder, architecture="preact_resnet18", channels=3, pixels=Fal
     torch.manual_seed(0)
     backbone = {"architecture": architecture, "width": 4, "features": "multi"}
     config = DetectorConfig(
+        kind="atd",
         backbone=None if pixels else backbone,
         classes=["a", "b"],
         image_size=16 if pixels else SIZE,
         channels=channels,
-        normalisation="layer",
+        options={"normalisation": "layer"},
         threshold=0.25,
         provenance={"seed": 3},
     )
-    detector = Detector(config)
+    detector = build_detector(config)
     for name, buffer in detector.named_buffers():
         if name.endswith(("running_mean", "feature_mean")):
             buffer.normal_(std=0.1)

@@ -9,7 +9,8 @@ from gan_steps import BATCH, LATENT
 
 from atd.config import AtdConfig
 from atd.data.images import HeldPixels, ImageSet
-from atd.detectors.atd import Detector, DetectorConfig
+from atd.detectors.build import build_detector
+from atd.detectors.config import DetectorConfig
 from atd.detectors.gan import FeatureGenerator, PixelGenerator
 from atd.training.adversarial_gan import AdversarialGan
 from atd.training.logbook import Logbook
@@ -69,13 +70,14 @@ def make_gan(processes, random_images, stream_of):
         )
         pixels = config.features == "pixels"
         torch.manual_seed(start)
-        detector = Detector(
+        detector = build_detector(
             DetectorConfig(
+                kind="atd",
                 backbone=None if pixels else {"width": 4, "features": "last"},
                 classes=["a", "b", "c"],
                 image_size=8,
                 channels=1,
-                normalisation=config.normalisation,
+                options={"normalisation": config.normalisation},
             )
         )
         # The default weights, N(0, 0.02), leave next to no slope for an attack to climb.

@@ -16,7 +16,8 @@ from torch import nn
 from atd.backbones import build_backbone
 from atd.config import AtdConfig, BackboneConfig, PretrainConfig
 from atd.data.images import HeldPixels, ImageSet
-from atd.detectors.atd import Detector, DetectorConfig
+from atd.detectors.build import build_detector
+from atd.detectors.config import DetectorConfig
 from atd.detectors.gan import FeatureGenerator, PixelGenerator
 from atd.errors import Interrupted, UserError
 from atd.training.adversarial_gan import AdversarialGan
@@ -110,13 +111,14 @@ def adversarial_gan(name, processes, dtype, number):
     )
     torch.manual_seed(0)
     pixels = config.features == "pixels"
-    detector = Detector(
+    detector = build_detector(
         DetectorConfig(
+            kind="atd",
             backbone=None if pixels else {"width": 4, "features": "multi"},
             classes=list(CLASSES),
             image_size=8,
             channels=1,
-            normalisation=config.normalisation,
+            options={"normalisation": config.normalisation},
         )
     )
     for parameter in detector.discriminator.parameters():

@@ -1,0 +1,305 @@
+"""The contract of every detector: images in, a score for each out; larger = more likely OOD."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import functools
+import itertools
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self, final
+
+import torch
+from torch import Tensor, nn
+
+from atd.backbones.base import Backbone
+from atd.detectors.config import DetectorConfig
+from atd.detectors.fitting import FitData
+from atd.detectors.inputs import Images, image_batches, require_floats
+from atd.errors import UserError
+
+__all__ = ["Detector", "DetectorInfo", "Need"]
+
+Need = Literal["labels", "outliers", "fitting", "training"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectorInfo:
+    """What is true of every detector of a kind."""
+
+    title: str
+    paper: str
+    """Authors, year and arXiv number."""
+    needs: frozenset[Need] = frozenset()
+    """`fitting`: `fit` must be called; with `labels` (classes of the ID images) or `outliers`
+    where they are named; `training`: has an own training loop (`atd.training`)."""
+    gradient: Literal["exact", "surrogate", "none"] = "exact"
+    """Whether autograd's gradient is the score's, or `surrogate` stands in for it."""
+    exportable: Literal[True] | str = True
+    """True, or the reason why it cannot be exported, in a few words."""
+    passes: float = 1.0
+    """Passes through the backbone for a score, one way; a gradient inside counts one more."""
+
+
+class Detector(nn.Module, ABC):
+    """An out-of-distribution detector for images.
+
+    A kind is a subclass in a file of its own and a line in `atd.detectors.kinds`. It sets `kind`,
+    `Options` (a frozen dataclass whose `__post_init__` checks ranges) and `info`, and writes
+    `forward`, and `fit` and `surrogate` where it has them. What it is fitted to lies in buffers;
+    a dimension that only the fit knows has size 0 before, and loading takes it from the file.
+
+    Args:
+        backbone: The network it reads, shared and not copied; None for a kind without one.
+        options: The kind's `Options`; None for the defaults.
+        image_size: Side of an image in pixels.
+        channels: 3 or 1.
+        classes: Names of the ID classes, in the order of the backbone's logits.
+        name: What it is called in reports.
+
+    Raises:
+        UserError: The options do not suit the backbone.
+    """
+
+    kind: ClassVar[str]
+    Options: ClassVar[type]
+    info: ClassVar[DetectorInfo]
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        if "forward" in vars(cls):
+            cls.forward = _only_floats(cls.forward)  # type: ignore[assignment, method-assign]
+
+    def __init__(
+        self,
+        backbone: Backbone | None,
+        options: Any = None,
+        *,
+        image_size: int,
+        channels: int = 3,
+        classes: Sequence[str] = (),
+        name: str = "detector",
+    ) -> None:
+        super().__init__()
+        self.options = self.Options() if options is None else options
+        described = None
+        if isinstance(backbone, Backbone) and backbone.config is not None:
+            described = {**dataclasses.asdict(backbone.config), "weights": ""}
+        self.config = DetectorConfig(
+            kind=self.kind,
+            options=dataclasses.asdict(self.options),
+            backbone=described,
+            image_size=image_size,
+            channels=channels,
+            classes=list(classes),
+            name=name,
+        )
+        self.backbone = backbone
+        if backbone is not None:
+            # Convolutions take the layout of their weights; this one is the faster one.
+            backbone.to(memory_format=torch.channels_last)
+
+    @abstractmethod
+    def forward(self, images: Tensor) -> Tensor:
+        """Raw scores (N,) of float images (N, C, H, W) in [0, 1]; larger = more OOD.
+
+        It changes no state, gives each image a score that does not depend on the others, and
+        works under `torch.no_grad` and `torch.inference_mode`.
+        """
+
+    def fit(self, data: FitData, *, seed: int) -> Self:
+        """Fits the detector's buffers; the backbone stays as it is.
+
+        Args:
+            data: The images.
+            seed: For kinds that draw random numbers.
+
+        Returns:
+            The detector itself.
+
+        Raises:
+            UserError: The images do not suffice.
+        """
+        return self
+
+    def surrogate(self, images: Tensor) -> Tensor:
+        """Stand-in (N,) whose gradient attacks follow; the score itself where it has a gradient."""
+        return self(images)
+
+    def features(self, images: Tensor) -> Tensor:
+        """What the score is read from (N, F), for attacks in feature space."""
+        if self.backbone is None:
+            return images.flatten(1)
+        return self.backbone.embed(images)
+
+    def extra_repr(self) -> str:
+        """What `repr` shows beside the modules."""
+        return f"kind={self.kind}, options={self.options}"
+
+    @property
+    def device(self) -> torch.device:
+        """Where the detector lies."""
+        tensors = itertools.chain(self.parameters(), self.buffers())
+        return next((tensor.device for tensor in tensors), torch.device("cpu"))
+
+    @final
+    @property
+    def threshold(self) -> float | None:
+        """The stored operating threshold, if one was set."""
+        return self.config.threshold
+
+    @final
+    def set_threshold(self, value: float | None, note: str) -> None:
+        """Stores an operating threshold.
+
+        Args:
+            value: Scores above it are called out-of-distribution.
+            note: How it was chosen, e.g. `accepts 95 % of clean held-out ID images`.
+
+        Raises:
+            UserError: The value is not finite.
+        """
+        try:
+            self.config = dataclasses.replace(self.config, threshold=value, threshold_note=note)
+        except ValueError as error:
+            raise UserError(f"detector {self.config.name}: {error}") from None
+
+    @final
+    def logits(self, images: Tensor) -> Tensor:
+        """The raw scores of `forward`: differentiable, of float images (N, C, H, W) in [0, 1]."""
+        scores: Tensor = self(images)
+        return scores
+
+    @final
+    @torch.no_grad()
+    def score(self, images: Images, batch_size: int = 256) -> Tensor:
+        """Scores images; larger = more likely out-of-distribution.
+
+        Args:
+            images: uint8 or float in [0, 1]: tensors (N, C, H, W) or arrays (N, C, H, W) or
+                (N, H, W, C) of the detector's size, Pillow images and paths of any size; one,
+                or a list.
+            batch_size: Images per forward pass.
+
+        Returns:
+            Scores (N,), float32, on the CPU.
+
+        Raises:
+            UserError: The images have another shape, type or range, or cannot be read.
+        """
+        # Another thread may be using this module: its mode is not to be changed.
+        training = any(part.training for part in self.modules())
+        scorer = copy.deepcopy(self).eval() if training else self
+        config, device, dtype = self.config, self.device, self._dtype()
+        found = image_batches(
+            images, channels=config.channels, size=config.image_size, batch_size=batch_size
+        )
+        scores = [scorer.logits(part.to(device, dtype)).float().cpu() for part in found]
+        return torch.cat(scores) if scores else torch.zeros(0)
+
+    def _dtype(self) -> torch.dtype:
+        tensors = itertools.chain(self.parameters(), self.buffers())
+        floats = (tensor.dtype for tensor in tensors if tensor.is_floating_point())
+        return next(floats, torch.float32)
+
+    @final
+    def predict(self, images: Images, threshold: float | None = None) -> Tensor:
+        """Tells which images are out-of-distribution.
+
+        Args:
+            images: As in `score`.
+            threshold: Overrides the stored one.
+
+        Returns:
+            (N,) bool, True = out-of-distribution; so is an image whose score is not finite.
+
+        Raises:
+            UserError: No threshold is stored or given, or the images are unfit.
+        """
+        limit = self.threshold if threshold is None else float(threshold)
+        if limit is None or limit != limit:
+            raise UserError(
+                f"detector {self.config.name}: no threshold is stored; give one, or run evaluate.py"
+            )
+        scores = self.score(images)
+        return (scores > limit) | ~scores.isfinite()
+
+    @final
+    def save_pretrained(self, folder: str | Path, card: str = "") -> None:
+        """Writes a detector folder; an older one is replaced only when the new one is complete.
+
+        Args:
+            folder: Where to write `config.json`, `model.safetensors` and `README.md`.
+            card: The model card in Markdown.
+
+        Raises:
+            UserError: The folder holds something else or cannot be written.
+        """
+        from atd.detectors.folder import write_detector
+
+        write_detector(self, Path(folder), card)
+
+    @classmethod
+    def from_pretrained(
+        cls, folder: str | os.PathLike[str], device: str | torch.device = "cpu"
+    ) -> Self:
+        """Loads a detector folder, in evaluation mode; nothing is unpickled.
+
+        Args:
+            folder: A folder with `config.json` and `model.safetensors`.
+            device: Where to put it.
+
+        Returns:
+            The detector, of the kind that its `config.json` names.
+
+        Raises:
+            UserError: The folder is no detector or not one of this class, is damaged, or was
+                made by a newer version.
+        """
+        from atd.detectors.folder import read_detector
+
+        detector = read_detector(Path(folder))
+        if not isinstance(detector, cls):
+            raise UserError(
+                f"{folder}: a detector of kind {detector.kind}, not {cls.kind}; use atd.load"
+            )
+        return detector.to(device)
+
+    @final
+    def push_to_hub(self, repository: str, card: str = "", **keywords: Any) -> str:
+        """Uploads the detector folder to the Hugging Face Hub.
+
+        Args:
+            repository: `OWNER/NAME`; it is made where it is missing.
+            card: The model card in Markdown.
+            keywords: Passed on to `huggingface_hub.upload_folder`, e.g. `token`.
+
+        Returns:
+            The address of the commit.
+        """
+        import tempfile
+
+        import huggingface_hub
+
+        with tempfile.TemporaryDirectory() as folder:
+            self.save_pretrained(Path(folder) / "detector", card)
+            huggingface_hub.create_repo(repository, exist_ok=True, token=keywords.get("token"))
+            done = huggingface_hub.upload_folder(
+                repo_id=repository, folder_path=Path(folder) / "detector", **keywords
+            )
+        return str(done)
+
+
+def _only_floats(forward: Callable[[Any, Tensor], Tensor]) -> Callable[[Any, Tensor], Tensor]:
+    """Lets a kind's `forward` see images of the right type and shape only."""
+
+    @functools.wraps(forward)
+    def checked(self: Detector, images: Tensor) -> Tensor:
+        require_floats(images, self.config.channels, self.config.image_size)
+        return forward(self, images)
+
+    return checked

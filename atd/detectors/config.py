@@ -1,0 +1,65 @@
+"""What `config.json` of a detector folder holds: enough to rebuild a detector and to use it."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from atd.config.ranges import require
+
+__all__ = ["FORMAT", "LARGEST_IMAGE", "PREPROCESSING", "SCORE_DIRECTION", "DetectorConfig"]
+
+FORMAT = 2
+LARGEST_IMAGE = 1024
+"""Largest side in pixels of the images that a saved detector takes."""
+
+PREPROCESSING = (
+    "shorter side resized to image_size (antialiased bicubic), centre crop, RGB (or grey "
+    "for one channel), values in [0, 1]; channel normalisation lies inside the model"
+)
+SCORE_DIRECTION = "raw logit; larger = more likely out-of-distribution"
+
+_NAME = re.compile(r"[^/\\\x00-\x1f\x7f]{1,100}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectorConfig:
+    """A detector's description.
+
+    Raises:
+        ValueError: A value is out of range; the message names its key.
+    """
+
+    kind: str
+    """A key of `atd.detectors.kinds.KINDS`."""
+    image_size: int
+    channels: int
+    options: dict[str, Any]
+    """Fields of the kind's `Options`; what is absent has its default."""
+    backbone: dict[str, Any] | None
+    """Fields of `BackboneConfig`, or None for a kind without a backbone."""
+    classes: list[str]
+    """Names of the in-distribution classes, in the order of the backbone's logits."""
+    name: str = "detector"
+    format: int = FORMAT
+    preprocessing: str = PREPROCESSING
+    score: str = SCORE_DIRECTION
+    threshold: float | None = None
+    """A score above it is called out-of-distribution."""
+    threshold_note: str = "not set"
+    training: dict[str, Any] = field(default_factory=dict)
+    """The options of the run that made it: a record to read, which nothing acts upon."""
+    provenance: dict[str, Any] = field(default_factory=dict)
+    weights_sha256: str = ""
+    """SHA-256 of `model.safetensors`; known once the detector is saved."""
+
+    def __post_init__(self) -> None:
+        size, limit = self.image_size, self.threshold
+        require(1 <= size <= LARGEST_IMAGE, "image_size", size, f"from 1 to {LARGEST_IMAGE}")
+        require(self.channels in (1, 3), "channels", self.channels, "1 or 3")
+        named = bool(_NAME.fullmatch(self.name)) and self.name.strip(". ") != ""
+        require(named, "name", repr(self.name)[:80], "a name of 1 to 100 characters, not a path")
+        finite = limit is None or math.isfinite(limit)
+        require(finite, "threshold", limit, "a finite number or null")

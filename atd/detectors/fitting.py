@@ -1,0 +1,50 @@
+"""What a detector is fitted on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from atd.errors import UserError
+
+__all__ = ["Batches", "FitData", "collect"]
+
+Batches = Iterable[tuple[Tensor, Tensor]]
+"""Float images (B, C, H, W) in [0, 1] on the detector's device, with labels (B,) int64, which are
+-1 where there are none. It can be iterated any number of times, in the same order."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitData:
+    """Images to fit a detector on."""
+
+    id: Batches
+    """In-distribution images and their labels."""
+    outliers: Batches | None = None
+    """Outliers, for the kinds that need them."""
+
+
+@torch.no_grad()
+def collect(function: Callable[[Tensor], Tensor], batches: Batches) -> tuple[Tensor, Tensor]:
+    """A function's values of all images.
+
+    Args:
+        function: Maps images (B, C, H, W) to values (B, ...).
+        batches: The images.
+
+    Returns:
+        Values (N, ...) in float64 and labels (N,) int64, on the CPU.
+
+    Raises:
+        UserError: There are no images, or a value is not finite.
+    """
+    pairs = [(function(images).cpu().double(), labels.cpu().long()) for images, labels in batches]
+    if not pairs:
+        raise UserError("there are no images to fit the detector on")
+    values, labels = (torch.cat(part) for part in zip(*pairs, strict=True))
+    if not values.isfinite().all():
+        raise UserError("the backbone gives values that are not finite; its weights are damaged")
+    return values, labels
