@@ -11,9 +11,8 @@ import torch
 from torch import nn
 
 from atd.backbones.base import Backbone
-from atd.building import FIT_IMAGES
 from atd.config import Config
-from atd.data.images import batches
+from atd.data.images import FIT_IMAGES, batches
 from atd.data.splits import DataSplits
 from atd.detectors.base import Detector
 from atd.detectors.baselines import build_baseline

@@ -1,51 +1,58 @@
-"""The stages of a run and their order: helper, robust pre-training, ATD, evaluation, report."""
+"""A run as a list of stages: helper, robust pre-training, ATD, evaluation, report."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
 from tqdm import tqdm
 
 from atd.backbones.base import Backbone
 from atd.backbones.robustbench import load_weights
-from atd.building import detector_config, new_backbone, new_generator, standardise
 from atd.config import Config
 from atd.data.fingerprint import fingerprint_images
-from atd.data.images import ImageSet
 from atd.data.splits import DataSplits, load_splits
-from atd.detectors.atd import ATD
 from atd.detectors.base import Detector
-from atd.detectors.build import build_detector
-from atd.errors import UserError
 from atd.evaluation.settings import settings_from
-from atd.inference import computes_in_bfloat16
 from atd.judging import judge
 from atd.reporting.card import model_card
 from atd.reporting.report import write_report
 from atd.run_folder import RunFolder
-from atd.training.adversarial_gan import AdversarialGan
-from atd.training.carried import require_room
 from atd.training.contact import in_contact
 from atd.training.logbook import Logbook
 from atd.training.loop import Task, fit
-from atd.training.processes import Processes, parts
+from atd.training.processes import Processes
 from atd.training.rank_log import RankLog
-from atd.training.robust_pretraining import RobustPretraining
-from atd.training.stream import Stream
+from atd.training.tasks import (
+    Ingredients,
+    adversarial_gan,
+    robust_pretraining,
+    untrained_backbone,
+)
 
-__all__ = ["Run"]
+if TYPE_CHECKING:
+    from atd.evaluation.protocol import Evaluation
+
+__all__ = ["STAGES", "Run", "Stage", "stages_of"]
 
 
 class Run:
-    """A run from its config to an evaluated detector; every stage is skipped once finished.
+    """A run from its config to an evaluated detector, and what its stages have made so far.
 
     Args:
         config: All options.
         processes: The processes that share the work.
         splits: The image sets, if they are already at hand.
+
+    Attributes:
+        helper: HAT's helper, trained.
+        backbone: The pre-trained backbone, which no later stage changes; None for a
+            discriminator of pixels.
+        detector: The detector.
+        evaluation: What was found about it.
     """
 
     def __init__(
@@ -55,15 +62,16 @@ class Run:
         self.folder = RunFolder(config.run.folder)
         rank_log = self.folder.rank_log(processes.rank)
         self.log = RankLog(rank_log if config.run.rank_logs else None)
-        self.seed = config.run.seed
-        precision = config.run.precision
-        native = precision == "auto" and computes_in_bfloat16(processes.device)
-        self.bfloat16 = native or precision == "bfloat16"
-        torch.manual_seed(self.seed)
+        self.logbook = Logbook(None)
+        self.helper: Backbone | None = None
+        self.backbone: Backbone | None = None
+        self.detector: Detector | None = None
+        self.evaluation: Evaluation | None = None
+        torch.manual_seed(config.run.seed)
         torch.use_deterministic_algorithms(config.run.deterministic, warn_only=True)
 
     def execute(self) -> dict[str, Any]:
-        """Runs the stages that are not finished yet.
+        """Runs all stages that are not finished yet.
 
         Returns:
             The results of the evaluation.
@@ -73,28 +81,54 @@ class Run:
             Interrupted: A signal asked to stop; the state was saved.
             LostContact: Another process died or hangs.
         """
-        with self.log:
-            with in_contact(self.processes, lambda: "the preparation of training"):
-                detector, backbone, splits = self.train()
-            with in_contact(self.processes, lambda: "the evaluation"):
-                self.log.write("evaluation")
-                self._save(detector)
-                results = self._evaluate(detector, backbone, splits)
-                self.processes.wait()
-            self.log.write("finished")
-        return results
+        self.until("report")
+        assert self.evaluation is not None
+        return self.evaluation.results
 
     def train(self) -> tuple[Detector, Backbone | None, DataSplits]:
-        """Runs the training stages that are not finished yet.
+        """Runs the stages that make the detector, unless they are finished.
 
         Returns:
-            The detector, the pre-trained backbone (fine-tuning leaves it as it was; None for a
-            discriminator of pixels) and the image sets.
+            The detector, the pre-trained backbone and the image sets.
 
         Raises:
-            UserError: As `execute`.
-            Interrupted: As `execute`.
+            UserError: As `execute`, and so the other exceptions.
         """
+        self.until("atd")
+        assert self.detector is not None
+        assert self.splits is not None
+        return self.detector, self.backbone, self.splits
+
+    def until(self, last: str) -> Run:
+        """Runs the stages up to one of them; stages that are finished give what they made.
+
+        Args:
+            last: The name of a stage; later ones are left for another time.
+
+        Returns:
+            The run itself.
+
+        Raises:
+            UserError: As `execute`, and so the other exceptions.
+        """
+        names = [stage.name for stage in STAGES]
+        wanted = set(names[: names.index(last) + 1])
+        place = "the preparation"
+        with self.log, in_contact(self.processes, lambda: place):
+            self._prepare()
+            try:
+                for stage in stages_of(self.config):
+                    if stage.name in wanted:
+                        place = f"stage {stage.name}"
+                        self.log.write(place)
+                        stage.work(self)
+            finally:
+                self.logbook.close()
+            self.log.write("finished")
+        return self
+
+    def _prepare(self) -> None:
+        """Claims the folder and reads the images."""
         self.processes.on_main(lambda: self.folder.claim(self.config))
         self.log.start(self.processes)
         if self.splits is None:
@@ -102,171 +136,145 @@ class Run:
                 self.splits = load_splits(self.config)
         splits = self.splits
         self.processes.on_main(lambda: self.folder.claim_images(fingerprint_images(splits)))
-        self._say(describe(splits))
-        logbook = Logbook(self.folder.path if self.processes.is_main else None, self.log)
-        try:
-            backbone = self._backbone(splits, logbook)
-            detector = self._train_detector(backbone, splits, logbook)
-        finally:
-            logbook.close()
-        return detector, backbone, splits
+        self.logbook = Logbook(self.folder.path if self.processes.is_main else None, self.log)
+        self.say(describe(splits))
 
-    def _say(self, text: str) -> None:
+    @property
+    def ingredients(self) -> Ingredients:
+        """What training tasks are made of."""
+        assert self.splits is not None, "the image sets have not been read"
+        return Ingredients(self.config, self.splits, self.processes)
+
+    def fit(self, task: Task) -> None:
+        """Trains a task to its end, from the start or from its saved state."""
+        run = self.config.run
+        keep, minutes = run.keep, run.save_minutes
+        state = self.folder.state
+        fit(task, state, self.processes, self.logbook, keep=keep, save_minutes=minutes)
+
+    def say(self, text: str) -> None:
+        """Tells the user something, once."""
         self.log.write(text)
         if self.processes.is_main:
             tqdm.write(text)
 
-    def _stream(self, images: ImageSet, batch_size: int, key: str, purpose: str) -> Stream:
-        size, count = min(batch_size, len(images)), self.processes.count
-        if size < batch_size and size % count:
-            raise UserError(
-                f"{key}={batch_size}: {images.name} has only {size} images, which do not divide "
-                f"among {count} processes; use {key}={size - size % count}"
-            )
-        share = self.processes.share(size, key)
-        data, workers = self.config.data, self.config.loader.workers
-        number = parts(share, self.config.run.device_batch, key)
-        return Stream(images, size, share, self.seed, purpose, data.augment, workers, number)
+    def save_detector(self, card: str = "") -> None:
+        """Writes the detector folder, on the main process; the others wait."""
+        detector = self.detector
+        assert detector is not None
+        self.processes.on_main(lambda: detector.save_pretrained(self.folder.detector, card))
 
-    def _backbone(self, splits: DataSplits, logbook: Logbook) -> Backbone | None:
-        """The robust feature extractor: loaded, or pre-trained here."""
-        config = self.config
-        if config.atd.features == "pixels":
-            return None
-        torch.manual_seed(self.seed)
-        backbone = new_backbone(config, splits).to(self.processes.device)
-        if config.backbone.weights:
-            load_weights(backbone, config.backbone.weights)
-            return backbone
-        if not splits.id_train.classes:
-            self._say(
-                "The ID images have no labels: pre-training learns, robustly, to tell by which of "
-                "four quarter turns an image was rotated."
-            )
-        helper: Backbone | None = None
-        if config.pretrain.objective == "hat":
-            helper = new_backbone(config, splits).to(self.processes.device)
-            epochs = config.pretrain.helper_epochs
-            self._pretrain(helper, None, splits, "helper", "standard", epochs, logbook)
-        objective, epochs = config.pretrain.objective, config.pretrain.epochs
-        self._pretrain(backbone, helper, splits, "pretrain", objective, epochs, logbook)
-        return backbone
 
-    def _pretrain(
-        self,
-        model: nn.Module,
-        helper: nn.Module | None,
-        splits: DataSplits,
-        stage: str,
-        objective: str,
-        epochs: int,
-        logbook: Logbook,
-    ) -> None:
-        size = self.config.pretrain.batch_size
-        task = RobustPretraining(
-            model,
-            helper,
-            self._stream(splits.id_train, size, "pretrain.batch_size", stage),
-            splits.id_val,
-            self.config.pretrain,
-            objective=objective,
-            epochs=epochs,
-            stage=stage,
-            processes=self.processes,
-            seed=self.seed,
-            bfloat16=self.bfloat16,
-            compiled=self.config.run.compile,
+@dataclass(frozen=True)
+class Stage:
+    """One stage of a run.
+
+    Attributes:
+        name: Its name, also of its states and in messages.
+        needs: The attributes of `Run` that it takes, made by stages before it.
+        makes: The attribute of `Run` that it sets.
+        leaves: What it leaves in the run folder.
+        applies: Whether a run with these options has it.
+        work: What it does.
+    """
+
+    name: str
+    needs: tuple[str, ...]
+    makes: str
+    leaves: tuple[str, ...]
+    applies: Callable[[Config], bool]
+    work: Callable[[Run], None]
+
+
+def stages_of(config: Config) -> list[Stage]:
+    """The stages of a run with these options, in their order."""
+    return [stage for stage in STAGES if stage.applies(config)]
+
+
+def _pretrains(config: Config) -> bool:
+    return config.atd.features == "backbone" and not config.backbone.weights
+
+
+def _needs_helper(config: Config) -> bool:
+    return _pretrains(config) and config.pretrain.objective == "hat"
+
+
+def _takes_weights(config: Config) -> bool:
+    return config.atd.features == "backbone" and bool(config.backbone.weights)
+
+
+def _always(_: Config) -> bool:
+    return True
+
+
+def _helper(run: Run) -> None:
+    run.helper = untrained_backbone(run.ingredients, helper=True)
+    run.fit(robust_pretraining(run.ingredients, "helper", run.helper))
+
+
+def _pretrain(run: Run) -> None:
+    if not run.ingredients.splits.id_train.classes:
+        run.say(
+            "The ID images have no labels: pre-training learns, robustly, to tell by which of "
+            "four quarter turns an image was rotated."
         )
-        self._fit(task, logbook)
+    run.backbone = untrained_backbone(run.ingredients)
+    run.fit(robust_pretraining(run.ingredients, "pretrain", run.backbone, run.helper))
+    run.helper = None  # no later stage needs it, and it takes memory
 
-    def _fit(self, task: Task, logbook: Logbook) -> None:
-        run = self.config.run
-        keep, minutes = run.keep, run.save_minutes
-        fit(task, self.folder.state, self.processes, logbook, keep=keep, save_minutes=minutes)
 
-    def _train_detector(
-        self, backbone: Backbone | None, splits: DataSplits, logbook: Logbook
-    ) -> Detector:
-        task = self.adversarial_gan(backbone, splits)
-        self._fit(task, logbook)
-        return task.detector.requires_grad_(False).eval()
+def _weights(run: Run) -> None:
+    run.backbone = untrained_backbone(run.ingredients)
+    load_weights(run.backbone, run.config.backbone.weights)
 
-    def adversarial_gan(self, backbone: Backbone | None, splits: DataSplits) -> AdversarialGan:
-        """The last training stage, before its first step.
 
-        Args:
-            backbone: The pre-trained backbone; None for a discriminator of pixels.
-            splits: The image sets.
+def _atd(run: Run) -> None:
+    task = adversarial_gan(run.ingredients, run.backbone)
+    run.fit(task)
+    run.detector = task.detector.requires_grad_(False).eval()
 
-        Returns:
-            The task, with a detector of its own.
 
-        Raises:
-            UserError: The batch does not divide, or perturbations do not fit into memory.
-        """
-        config = self.config
-        torch.manual_seed(self.seed + 1)
-        detector = build_detector(detector_config(config, splits))
-        assert isinstance(detector, ATD)
-        if backbone is not None and detector.backbone is not None:
-            detector.backbone.load_state_dict(backbone.state_dict())
-        detector.to(self.processes.device)
-        features = standardise(detector, splits, config)
-        size = config.atd.batch_size
-        streams = tuple(
-            self._stream(images, size, "atd.batch_size", purpose)
-            for images, purpose in (
-                (splits.id_train, "id"),
-                (splits.outlier_train, "outlier"),
-            )
-        )
-        streams = _equal_batches(streams)
-        if config.atd.adversarial and config.atd.attack_start == "carried":
-            shape = (config.data.channels, *2 * (config.data.image_size,))
-            require_room(streams, shape, config.loader.memory_mb)
-        generator = new_generator(config, features)
-        if generator is not None:
-            generator.to(self.processes.device)
-        return AdversarialGan(
-            detector,
-            generator,
-            streams,
-            (splits.id_val, splits.outlier_val),
-            config.atd,
-            processes=self.processes,
-            seed=self.seed,
-            bfloat16=self.bfloat16,
-            compiled=config.run.compile,
-        )
+def _evaluate(run: Run) -> None:
+    """Judges the detector, and sets its threshold by what was found."""
+    detector, splits = run.detector, run.splits
+    assert detector is not None
+    assert splits is not None
+    run.save_detector()
+    settings = settings_from(
+        run.config,
+        device=run.processes.device,
+        accelerator=run.processes.accelerator,
+        cache=run.folder.state / "scores",
+        progress=run.processes.is_main,
+    )
+    found = judge(detector, run.backbone, splits, settings, run.config, run.folder.detector)
+    detector.config = dataclasses.replace(
+        detector.config,
+        threshold=found.results["threshold"]["value"],
+        threshold_note="accepts 95 % of clean held-out ID images",
+        provenance=found.results["provenance"],
+    )
+    run.save_detector(model_card(found.results))
+    run.evaluation = found
 
-    def _save(self, detector: Detector, card: str = "") -> None:
-        if self.processes.is_main:
-            detector.save_pretrained(self.folder.detector, card)
-        self.processes.wait()
 
-    def _evaluate(
-        self, detector: Detector, backbone: Backbone | None, splits: DataSplits
-    ) -> dict[str, Any]:
-        settings = settings_from(
-            self.config,
-            device=self.processes.device,
-            accelerator=self.processes.accelerator,
-            cache=self.folder.state / "scores",
-            progress=self.processes.is_main,
-        )
-        evaluation = judge(detector, backbone, splits, settings, self.config, self.folder.detector)
-        results = evaluation.results
-        detector.config = dataclasses.replace(
-            detector.config,
-            threshold=results["threshold"]["value"],
-            threshold_note="accepts 95 % of clean held-out ID images",
-            provenance=results["provenance"],
-        )
-        self._save(detector, model_card(results))
-        if self.processes.is_main:
-            write_report(evaluation, self.folder.report)
-            self.folder.finish()
-        return results
+def _report(run: Run) -> None:
+    if run.processes.is_main:
+        assert run.evaluation is not None
+        write_report(run.evaluation, run.folder.report)
+        run.folder.finish()
+    run.processes.wait()
+
+
+STAGES: tuple[Stage, ...] = (
+    Stage("helper", (), "helper", ("state",), _needs_helper, _helper),
+    Stage("pretrain", ("helper",), "backbone", ("state",), _pretrains, _pretrain),
+    Stage("weights", (), "backbone", (), _takes_weights, _weights),
+    Stage("atd", ("backbone",), "detector", ("state",), _always, _atd),
+    Stage("evaluate", ("detector", "backbone"), "evaluation", ("detector",), _always, _evaluate),
+    Stage("report", ("evaluation",), "", ("report",), _always, _report),
+)
+"""All stages in their order; a run has those that apply to its options."""
 
 
 def describe(splits: DataSplits) -> str:
@@ -282,17 +290,3 @@ def describe(splits: DataSplits) -> str:
     ]
     tests = [f"{name} ({splits.roles[name]}, {len(s)})" for name, s in splits.ood_test.items()]
     return "\n".join([*lines, "OOD test sets: " + (", ".join(tests) or "none")])
-
-
-def _equal_batches(streams: tuple[Stream, ...]) -> tuple[Stream, Stream]:
-    """ID and outlier batches of one size: a small set limits both."""
-    least = min(streams, key=lambda stream: stream.batch_size)
-    inside, outside = (
-        dataclasses.replace(
-            stream, batch_size=least.batch_size, share=least.share, parts=least.parts
-        )
-        for stream in streams
-    )
-    if least.batch_size < 2:
-        raise UserError(f"{inside.images.name}: too few images to train on")
-    return inside, outside

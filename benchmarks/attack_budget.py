@@ -22,10 +22,11 @@ from atd.errors import run_command
 from atd.pipeline import Run
 from atd.training.logbook import Logbook
 from atd.training.processes import Processes
+from atd.training.tasks import Ingredients, adversarial_gan
 from benchmarks.budget_page import budget_page, draw_curves
 from benchmarks.far_sets import judge_far_sets
 from benchmarks.recipe_runs import Record, Runs, footer, parser, run_missing
-from benchmarks.stages import Pretraining
+from benchmarks.stages import pretrained
 
 __all__ = ["BUDGETS"]
 
@@ -79,8 +80,8 @@ def _main() -> None:
 def _measure(config: Config, splits: DataSplits, shared: Path) -> Record:
     """Trains one budget on the backbone of its seed and judges it."""
     processes = Processes("cpu")
-    run = Run(config, processes, splits)
-    task = run.adversarial_gan(_backbone(config, splits, processes, shared), splits)
+    backbone = _backbone(config, splits, processes, shared)
+    task = adversarial_gan(Ingredients(config, splits, processes), backbone)
     curve, seconds, best, kept = [], 0.0, -1.0, task.weights()
     batches = task.batches(0)
     for step in range(task.steps):
@@ -108,7 +109,7 @@ def _backbone(
 ) -> Backbone | None:
     """The seed's backbone, pre-trained in float32 whatever the budget."""
     run = dataclasses.replace(config.run, precision="float32", dir=str(shared))
-    return Pretraining(dataclasses.replace(config, run=run), processes, splits).pretrained()
+    return pretrained(Run(dataclasses.replace(config, run=run), processes, splits))
 
 
 if __name__ == "__main__":

@@ -27,12 +27,12 @@ from atd.data.images import ImageSet, batches
 from atd.data.splits import load_splits
 from atd.errors import run_command
 from atd.inference import frozen
-from atd.training.logbook import Logbook
+from atd.pipeline import Run
 from atd.training.loop import Task
 from atd.training.processes import Processes
 from atd.training.schedule import attack_steps
 from benchmarks.recipe_runs import Record, Runs, footer, of_recipe, parser, run_missing, spread
-from benchmarks.stages import Pretraining, copy_stages
+from benchmarks.stages import copy_stages, pretrained
 
 RECIPES: dict[str, list[str]] = {
     "the config's": [],
@@ -90,7 +90,7 @@ def _measured(config: Config, shared: Path) -> Record:
         mine = dataclasses.replace(config, run=dataclasses.replace(config.run, dir=folder))
         copy_stages(shared, Path(folder), ["helper"])
         run = _Timed(mine, Processes("cpu"), splits)
-        backbone = run.pretrained()
+        backbone = pretrained(run)
         assert backbone is not None
         copy_stages(Path(folder), shared, ["helper"])
     test = splits.id_test
@@ -103,16 +103,16 @@ def _measured(config: Config, shared: Path) -> Record:
     }
 
 
-class _Timed(Pretraining):
+class _Timed(Run):
     """The pre-training of a run, with the processor time of its steps."""
 
     seconds = 0.0
     warned = 0
 
-    def _fit(self, task: Task, logbook: Logbook) -> None:
+    def fit(self, task: Task) -> None:
         if task.stage == "pretrain":
             vars(task).update(step=partial(self._timed, task.step), warnings=self._counted(task))
-        super()._fit(task, logbook)
+        super().fit(task)
 
     def _timed(self, function: Any, *arguments: Any) -> Any:
         started = time.process_time()

@@ -6,20 +6,25 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from atd.backbones.base import Backbone
-from atd.pipeline import Run
-from atd.training.logbook import Logbook
+from atd.pipeline import Run, stages_of
 
-__all__ = ["Pretraining", "copy_stages"]
+__all__ = ["copy_stages", "pretrained"]
 
 
-class Pretraining(Run):
-    """A run, given its image sets, that ends with its backbone."""
+def pretrained(run: Run) -> Backbone | None:
+    """The backbone of a run that was given its image sets; its folder may be shared by others.
 
-    def pretrained(self) -> Backbone | None:
-        """The backbone of the best epoch; None where the config has none."""
-        assert self.splits is not None
-        self.folder.state.mkdir(parents=True, exist_ok=True)
-        return self._backbone(self.splits, Logbook(None))
+    Args:
+        run: The run; only the stages before the detector's are gone through.
+
+    Returns:
+        The backbone of the best epoch; None where the config has none.
+    """
+    run.folder.state.mkdir(parents=True, exist_ok=True)
+    for stage in stages_of(run.config):
+        if stage.makes in ("helper", "backbone"):
+            stage.work(run)
+    return run.backbone
 
 
 def copy_stages(source: Path, target: Path, stages: Iterable[str] = ("helper", "pretrain")) -> None:

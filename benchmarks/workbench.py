@@ -11,12 +11,15 @@ from torch import Tensor
 
 from atd.config import Config, load
 from atd.data.splits import DataSplits, load_splits
-from atd.pipeline import Run
 from atd.training.adversarial_gan import AdversarialGan
-from atd.training.logbook import Logbook
-from atd.training.loop import Task
 from atd.training.processes import Processes
 from atd.training.robust_pretraining import RobustPretraining
+from atd.training.tasks import (
+    Ingredients,
+    adversarial_gan,
+    robust_pretraining,
+    untrained_backbone,
+)
 
 __all__ = ["atd_task", "bundled_splits", "first_batch", "plain_config", "pretrain_task"]
 
@@ -37,24 +40,6 @@ def plain_config(overrides: Sequence[str]) -> Config:
     return load("configs/cifar10.yaml", [*_PLAIN, *overrides])
 
 
-class _Tasks(Run):
-    """A run that keeps its stages' tasks instead of training them."""
-
-    def __init__(self, config: Config, splits: DataSplits) -> None:
-        super().__init__(config, Processes(config.run.device), splits)
-        self.tasks: dict[str, Any] = {}
-
-    def _fit(self, task: Task, logbook: Logbook) -> None:
-        self.tasks[task.stage] = task
-
-    def build(self) -> None:
-        """Makes every stage's task."""
-        assert self.splits is not None
-        silent = Logbook(None)
-        backbone = self._backbone(self.splits, silent)
-        self._train_detector(backbone, self.splits, silent)
-
-
 @functools.cache
 def _splits(overrides: tuple[str, ...]) -> DataSplits:
     return load_splits(plain_config(overrides))
@@ -65,24 +50,24 @@ def bundled_splits(overrides: Sequence[str]) -> DataSplits:
     return _splits(tuple(item for item in overrides if item.startswith(("data.", "loader."))))
 
 
-def _tasks(overrides: Sequence[str], splits: DataSplits | None) -> dict[str, Any]:
-    run = _Tasks(plain_config(overrides), splits or bundled_splits(overrides))
-    run.build()
-    return run.tasks
+def _ingredients(overrides: Sequence[str], splits: DataSplits | None) -> Ingredients:
+    config = plain_config(overrides)
+    return Ingredients(config, splits or bundled_splits(overrides), Processes(config.run.device))
 
 
 def atd_task(overrides: Sequence[str], splits: DataSplits | None = None) -> AdversarialGan:
     """The discriminator's training on an untrained backbone, ready for its first step."""
-    task: AdversarialGan = _tasks(overrides, splits)["atd"]
-    task.detector.requires_grad_(False).eval()
-    task.detector.discriminator.requires_grad_(True)
-    return task
+    given = _ingredients(overrides, splits)
+    pixels = given.config.atd.features == "pixels"
+    return adversarial_gan(given, None if pixels else untrained_backbone(given))
 
 
 def pretrain_task(overrides: Sequence[str], splits: DataSplits | None = None) -> RobustPretraining:
     """The backbone's robust training, ready for its first step."""
-    task: RobustPretraining = _tasks(overrides, splits)["pretrain"]
-    return task
+    given = _ingredients(overrides, splits)
+    hat = given.config.pretrain.objective == "hat"
+    helper = untrained_backbone(given, helper=True) if hat else None
+    return robust_pretraining(given, "pretrain", untrained_backbone(given), helper)
 
 
 def first_batch(task: AdversarialGan | RobustPretraining) -> Any:

@@ -17,9 +17,11 @@ from torch.utils.data import DataLoader, Dataset
 from atd.data.sampler import generator_for
 from atd.errors import UserError
 
-__all__ = ["HeldPixels", "ImageSet", "Pixels", "batches", "join", "pick"]
+__all__ = ["FIT_IMAGES", "HeldPixels", "ImageSet", "Pixels", "batches", "join", "pick"]
 
 _STATISTICS_IMAGES = 4096
+FIT_IMAGES = 4096
+"""Images from which the statistics of features are estimated."""
 
 
 class Pixels(Protocol):

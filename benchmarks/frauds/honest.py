@@ -17,9 +17,8 @@ import torch
 from torch import nn
 
 from atd.backbones.base import Backbone
-from atd.building import FIT_IMAGES
 from atd.config import Config, load
-from atd.data.images import batches
+from atd.data.images import FIT_IMAGES, batches
 from atd.data.splits import DataSplits, load_splits
 from atd.detectors.base import Detector
 from atd.detectors.baselines import BASELINES, build_baseline

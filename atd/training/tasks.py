@@ -1,0 +1,252 @@
+"""The training tasks of a run, made from its options and image sets, before their first step."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from atd.backbones import Backbone, build_backbone
+from atd.config import Config
+from atd.data.images import FIT_IMAGES, ImageSet, batches
+from atd.data.splits import DataSplits
+from atd.detectors.atd import ATD
+from atd.detectors.build import build_detector
+from atd.detectors.config import DetectorConfig
+from atd.detectors.gan import FeatureGenerator, PixelGenerator
+from atd.errors import UserError
+from atd.inference import computes_in_bfloat16
+from atd.provenance import provenance
+from atd.training.adversarial_gan import AdversarialGan
+from atd.training.carried import require_room
+from atd.training.processes import Processes, parts
+from atd.training.robust_pretraining import RobustPretraining
+from atd.training.stream import Stream
+
+__all__ = [
+    "Ingredients",
+    "adversarial_gan",
+    "detector_config",
+    "robust_pretraining",
+    "untrained_backbone",
+]
+
+_TURNS = ("0 degrees", "90 degrees", "180 degrees", "270 degrees")
+
+
+@dataclass(frozen=True)
+class Ingredients:
+    """What every task is made of.
+
+    Attributes:
+        config: All options.
+        splits: The image sets.
+        processes: The processes that share the work.
+    """
+
+    config: Config
+    splits: DataSplits
+    processes: Processes
+
+    @property
+    def bfloat16(self) -> bool:
+        """Whether the backbone runs in bfloat16 while training."""
+        precision = self.config.run.precision
+        native = precision == "auto" and computes_in_bfloat16(self.processes.device)
+        return native or precision == "bfloat16"
+
+    def stream(self, images: ImageSet, batch_size: int, key: str, purpose: str) -> Stream:
+        """Batches of a set for training; a small set makes them smaller.
+
+        Args:
+            images: The set.
+            batch_size: Images per step over all processes.
+            key: The option that the batch size comes from, for messages.
+            purpose: Tells the randomness of this stream from that of others.
+
+        Raises:
+            UserError: The batch does not divide among the processes or by `run.device_batch`.
+        """
+        size, count = min(batch_size, len(images)), self.processes.count
+        if size < batch_size and size % count:
+            raise UserError(
+                f"{key}={batch_size}: {images.name} has only {size} images, which do not divide "
+                f"among {count} processes; use {key}={size - size % count}"
+            )
+        share = self.processes.share(size, key)
+        config = self.config
+        number, seed = parts(share, config.run.device_batch, key), config.run.seed
+        workers = config.loader.workers
+        return Stream(images, size, share, seed, purpose, config.data.augment, workers, number)
+
+
+def untrained_backbone(given: Ingredients, *, helper: bool = False) -> Backbone:
+    """A backbone that normalises by the statistics of the ID images, on the device.
+
+    Args:
+        given: Options and images; unlabelled ID images get four classes, the quarter turns.
+        helper: Gives HAT's helper, whose weights are drawn after those of the backbone.
+    """
+    torch.manual_seed(given.config.run.seed)
+    backbone = _backbone(given)
+    return (_backbone(given) if helper else backbone).to(given.processes.device)
+
+
+def _backbone(given: Ingredients) -> Backbone:
+    images, data = given.splits.id_train, given.config.data
+    mean, std = images.channel_statistics()
+    backbone = build_backbone(
+        given.config.backbone,
+        channels=data.channels,
+        classes=len(images.classes) or len(_TURNS),
+        image_size=data.image_size,
+        mean=mean.tolist(),
+        std=std.tolist(),
+    )
+    return backbone.to(memory_format=torch.channels_last)
+
+
+def robust_pretraining(
+    given: Ingredients, stage: str, model: Backbone, helper: Backbone | None = None
+) -> RobustPretraining:
+    """The pre-training of the backbone, or of the helper.
+
+    Args:
+        given: Options and images.
+        stage: `helper` or `pretrain`.
+        model: An untrained backbone.
+        helper: The trained helper, where the objective needs one.
+
+    Raises:
+        UserError: The batch does not divide.
+    """
+    config, is_helper = given.config.pretrain, stage == "helper"
+    return RobustPretraining(
+        model,
+        helper,
+        given.stream(given.splits.id_train, config.batch_size, "pretrain.batch_size", stage),
+        given.splits.id_val,
+        config,
+        objective="standard" if is_helper else config.objective,
+        epochs=config.helper_epochs if is_helper else config.epochs,
+        stage=stage,
+        processes=given.processes,
+        seed=given.config.run.seed,
+        bfloat16=given.bfloat16,
+        compiled=given.config.run.compile,
+    )
+
+
+def adversarial_gan(given: Ingredients, backbone: Backbone | None) -> AdversarialGan:
+    """The training of the discriminator, with a detector of its own.
+
+    Args:
+        given: Options and images.
+        backbone: The pre-trained backbone, which stays as it is; None for a discriminator of
+            pixels.
+
+    Raises:
+        UserError: The batch does not divide, or perturbations do not fit into memory.
+    """
+    config, splits = given.config, given.splits
+    torch.manual_seed(config.run.seed + 1)
+    detector = build_detector(detector_config(given))
+    assert isinstance(detector, ATD)
+    if backbone is not None and detector.backbone is not None:
+        detector.backbone.load_state_dict(backbone.state_dict())
+    detector.to(given.processes.device)
+    features = _standardise(detector, given)
+    streams = _equal_batches(
+        *(
+            given.stream(images, config.atd.batch_size, "atd.batch_size", purpose)
+            for images, purpose in ((splits.id_train, "id"), (splits.outlier_train, "outlier"))
+        )
+    )
+    if config.atd.adversarial and config.atd.attack_start == "carried":
+        shape = (config.data.channels, *2 * (config.data.image_size,))
+        require_room(streams, shape, config.loader.memory_mb)
+    generator = _generator(config, features)
+    if generator is not None:
+        generator.to(given.processes.device)
+    return AdversarialGan(
+        detector,
+        generator,
+        streams,
+        (splits.id_val, splits.outlier_val),
+        config.atd,
+        processes=given.processes,
+        seed=config.run.seed,
+        bfloat16=given.bfloat16,
+        compiled=config.run.compile,
+    )
+
+
+def detector_config(given: Ingredients) -> DetectorConfig:
+    """Describes the detector that a config trains."""
+    config, splits = given.config, given.splits
+    backbone = dataclasses.asdict(config.backbone) if config.atd.features == "backbone" else None
+    return DetectorConfig(
+        kind="atd",
+        name=config.run.name,
+        backbone=backbone,
+        classes=list(splits.id_train.classes or _TURNS),
+        image_size=config.data.image_size,
+        channels=config.data.channels,
+        options={"normalisation": config.atd.normalisation},
+        training=dataclasses.asdict(config),
+        provenance=provenance(config, seed=config.run.seed, seconds=0.0),
+    )
+
+
+def _standardise(detector: ATD, given: Ingredients) -> Tensor:
+    """Sets the detector's feature statistics from clean ID training images.
+
+    Returns:
+        Features (N, F) of ID images and outliers as the discriminator sees them; empty for a
+        discriminator of pixels.
+    """
+    if detector.backbone is None:
+        return torch.zeros(0)
+    config, splits = given.config, given.splits
+    inside = _features(detector, splits.id_train, config.run.seed)
+    outside = _features(detector, splits.outlier_train, config.run.seed)
+    if config.backbone.standardise:
+        detector.set_statistics(inside)
+    features = torch.cat([inside, outside])
+    return (features - detector.feature_mean) / detector.feature_std
+
+
+@torch.no_grad()
+def _features(detector: ATD, images: ImageSet, seed: int) -> Tensor:
+    detector.eval()
+    some = images.take(FIT_IMAGES, seed)
+    device = detector.feature_mean.device
+    chunks = batches(some, torch.arange(len(some)).split(256))
+    return torch.cat([detector.features(x.to(device).float() / 255) for x, _, _ in chunks])
+
+
+def _generator(config: Config, features: Tensor) -> nn.Module | None:
+    """The untrained generator; the smallest of the features (N, F) bound the generated ones."""
+    atd, data = config.atd, config.data
+    if atd.generator == "none":
+        return None
+    if atd.features == "pixels":
+        return PixelGenerator(data.channels, data.image_size, atd.latent_dim, atd.normalisation)
+    floor = features.amin(0).cpu()
+    return FeatureGenerator(features.shape[1], atd.latent_dim, floor, atd.normalisation)
+
+
+def _equal_batches(*streams: Stream) -> tuple[Stream, Stream]:
+    """ID and outlier batches of one size: a small set limits both."""
+    least = min(streams, key=lambda stream: stream.batch_size)
+    inside, outside = (
+        dataclasses.replace(
+            stream, batch_size=least.batch_size, share=least.share, parts=least.parts
+        )
+        for stream in streams
+    )
+    if least.batch_size < 2:
+        raise UserError(f"{inside.images.name}: too few images to train on")
+    return inside, outside
