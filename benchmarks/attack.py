@@ -1,4 +1,4 @@
-"""The attack of one ATD training step: the published way, single gains, and this package's.
+"""The attack of one ATD training step: the published way, and this package's.
 
     python -m benchmarks.attack --output docs/performance/attack.cpu.json
 
@@ -8,41 +8,47 @@ ID images are moved to raise the OOD logit and as many outliers to lower it, by 
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
 from atd.training.adversarial_gan import AdversarialGan
-from benchmarks.command import Setting, command, parser
 from benchmarks.published import PublishedAtd
 from benchmarks.reference import reference_attack
-from benchmarks.rows import ATD_ROWS, AtdRow
+from benchmarks.speed import OURS, PUBLISHED, Row, Setting, command, parser
 from benchmarks.timing import Step
-from benchmarks.workbench import atd_task, contiguous, first_batch
+from benchmarks.workbench import atd_task, first_batch
 
-__all__ = ["build", "published_of"]
+__all__ = ["ROWS", "build", "published_of"]
+
+_FEWER = ("run.precision=bfloat16", "atd.attack_start=carried")
+ROWS = {
+    **PUBLISHED,
+    "reference": Row(published=True),
+    **OURS,
+    "ours, bfloat16, carried start, K = 3": Row(options=(*_FEWER, "atd.steps=3")),
+}
+"""`reference` is the published repository's own function, where a checkout is given."""
 
 
 def main() -> None:
-    command("attack", ATD_ROWS, build, parser(__doc__ or ""))
+    command("attack", ROWS, build, parser(__doc__ or ""))
 
 
 def build(name: str, setting: Setting) -> Step:
     """The attack of a row on the first batch of the training."""
-    row = ATD_ROWS[name]
+    row = ROWS[name]
     task = atd_task(setting.config(row.options))
     (inliers, _), (outliers, _) = first_batch(task)
     if name == "reference":
         assert setting.reference is not None
-        return reference_attack(setting.reference, task, contiguous(inliers), contiguous(outliers))
-    if row.gains is None:
+        return reference_attack(setting.reference, task, inliers, outliers)
+    if not row.published:
         return lambda: task._attacked(0, inliers, outliers)
     published = published_of(task, row)
-    one, other, noise = contiguous(inliers), contiguous(outliers), _noise(inliers)
-    return lambda: published.attack(one, other, noise)
+    noise = 2 * torch.rand(2 * len(inliers), *inliers.shape[1:], device=inliers.device) - 1
+    return lambda: published.attack(inliers, outliers, noise)
 
 
-def published_of(task: AdversarialGan, row: AtdRow) -> PublishedAtd:
+def published_of(task: AdversarialGan, row: Row) -> PublishedAtd:
     """The published step on copies of a task's networks."""
-    assert row.gains is not None
     assert task.generator is not None
     config = task.config
     return PublishedAtd(
@@ -51,12 +57,8 @@ def published_of(task: AdversarialGan, row: AtdRow) -> PublishedAtd:
         epsilon=config.epsilon,
         steps=config.steps,
         latent=config.latent_dim,
-        gains=row.gains,
+        spare=row.spare,
     )
-
-
-def _noise(inliers: Tensor) -> Tensor:
-    return 2 * torch.rand(2 * len(inliers), *inliers.shape[1:], device=inliers.device) - 1
 
 
 if __name__ == "__main__":

@@ -5,9 +5,7 @@
 The prose stands in `benchmarks/performance.template.md`; every number in it is one of these:
 
     {{table NAME}}                        the table of NAME.DEVICE.json for each kind of device
-    {{targets}}                           targets beside what was measured
     {{times NAME/DEVICE/ROW}}             how many times faster a row is than the published step
-    {{share NAME/DEVICE/ROW}}             its share of the matrix ceiling in %
     {{auroc DEVICE}}                      AUROC of every way to evaluate
 """
 
@@ -22,9 +20,8 @@ from typing import Any
 
 from atd.errors import UserError, run_command
 from atd.files import write_text
-from benchmarks.pipeline_table import pipeline_table
+from benchmarks.pipeline import pipeline_table
 from benchmarks.speed_table import table
-from benchmarks.targets import targets
 
 __all__ = ["fill"]
 
@@ -70,9 +67,7 @@ def fill(template: str, found: Found) -> str:
     """
     fields: dict[str, Callable[[str], str]] = {
         "table": lambda name: _tables(name, found),
-        "targets": lambda _: targets(found),
-        "times": lambda place: _number(place, found, lambda row: row["times_faster"]["median"], 1),
-        "share": lambda place: _number(place, found, lambda row: 100 * row["matrix_share"], 0),
+        "times": lambda place: _times(place, found),
         "auroc": lambda device: _aurocs(device, found),
     }
 
@@ -97,10 +92,10 @@ def _tables(name: str, found: Found) -> str:
     return "\n\n".join(parts)
 
 
-def _number(place: str, found: Found, get: Callable[[Any], float], digits: int) -> str:
+def _times(place: str, found: Found) -> str:
     name, device, row = place.split("/", 2)
     rows = {item["name"]: item for item in found.get((name, device), {"rows": []})["rows"]}
-    return f"{get(rows[row]):.{digits}f}" if row in rows else "(not measured)"
+    return f"{rows[row]['times_faster']['median']:.1f}" if row in rows else "(not measured)"
 
 
 def _aurocs(device: str, found: Found) -> str:

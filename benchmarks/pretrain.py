@@ -1,4 +1,4 @@
-"""One step of HAT pre-training, PGD-10: the published way, single gains, and ours.
+"""One step of HAT pre-training, PGD-10: the published way, and this package's.
 
     python -m benchmarks.pretrain --output docs/performance/pretrain.cpu.json
 
@@ -7,25 +7,27 @@ An epoch is this step, as often as the batch fits into the training images.
 
 from __future__ import annotations
 
-from benchmarks.command import Setting, command, parser
 from benchmarks.published import PublishedHat
-from benchmarks.rows import HAT_ROWS
+from benchmarks.speed import OURS, PUBLISHED, Setting, command, parser
 from benchmarks.timing import Step
-from benchmarks.workbench import contiguous, first_batch, pretrain_task
+from benchmarks.workbench import first_batch, pretrain_task
 
-__all__ = ["build"]
+__all__ = ["ROWS", "build"]
+
+ROWS = PUBLISHED | OURS
+"""The second row is what HAT's authors run."""
 
 
 def main() -> None:
-    command("pretrain", HAT_ROWS, build, parser(__doc__ or ""))
+    command("pretrain", ROWS, build, parser(__doc__ or ""))
 
 
 def build(name: str, setting: Setting) -> Step:
     """The training step of a row on the first batch of the training."""
-    row = HAT_ROWS[name]
+    row = ROWS[name]
     task = pretrain_task(setting.config(row.options))
     images, labels = first_batch(task)
-    if row.gains is None:
+    if not row.published:
         return lambda: task.step(0, (images, labels))
     assert task.helper is not None
     config = task.config
@@ -35,10 +37,9 @@ def build(name: str, setting: Setting) -> Step:
         epsilon=config.epsilon,
         steps=config.steps,
         size=config.step_size or 2.5 * config.epsilon / config.steps,
-        gains=row.gains,
+        spare=row.spare,
     )
-    pixels = contiguous(images)
-    return lambda: published.step(pixels, labels)
+    return lambda: published.step(images, labels)
 
 
 if __name__ == "__main__":

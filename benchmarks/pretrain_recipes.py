@@ -12,10 +12,8 @@ from __future__ import annotations
 import dataclasses
 import statistics
 import tempfile
-import time
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch.nn import functional as F
@@ -28,7 +26,6 @@ from atd.data.splits import load_splits
 from atd.errors import run_command
 from atd.inference import frozen
 from atd.pipeline import Run
-from atd.training.loop import Task
 from atd.training.processes import Processes
 from atd.training.schedule import attack_steps
 from benchmarks.recipe_runs import Record, Runs, footer, of_recipe, parser, run_missing, spread
@@ -89,46 +86,15 @@ def _measured(config: Config, shared: Path) -> Record:
     with tempfile.TemporaryDirectory() as folder:
         mine = dataclasses.replace(config, run=dataclasses.replace(config.run, dir=folder))
         copy_stages(shared, Path(folder), ["helper"])
-        run = _Timed(mine, Processes("cpu"), splits)
-        backbone = pretrained(run)
+        backbone = pretrained(Run(mine, Processes("cpu"), splits))
         assert backbone is not None
         copy_stages(Path(folder), shared, ["helper"])
     test = splits.id_test
     return {
         "pgd20_accuracy": _accuracy(backbone, test, config.pretrain.epsilon),
         "clean_accuracy": _accuracy(backbone, test, 0.0),
-        "seconds": run.seconds,
-        "warnings": run.warned,
         "images": len(test),
     }
-
-
-class _Timed(Run):
-    """The pre-training of a run, with the processor time of its steps."""
-
-    seconds = 0.0
-    warned = 0
-
-    def fit(self, task: Task) -> None:
-        if task.stage == "pretrain":
-            vars(task).update(step=partial(self._timed, task.step), warnings=self._counted(task))
-        super().fit(task)
-
-    def _timed(self, function: Any, *arguments: Any) -> Any:
-        started = time.process_time()
-        result = function(*arguments)
-        self.seconds += time.process_time() - started
-        return result
-
-    def _counted(self, task: Task) -> Any:
-        warnings = task.warnings
-
-        def counted(means: dict[str, float]) -> list[str]:
-            found = warnings(means)
-            self.warned += bool(found)
-            return found
-
-        return counted
 
 
 def _accuracy(model: Backbone, images: ImageSet, epsilon: float) -> float:
@@ -155,12 +121,11 @@ def _page(found: Runs, origin: str) -> str:
         if not runs:
             continue
         work = _passes(load(origin, runs[0]["overrides"]))
-        warned = sum(run["warnings"] > 0 for run in runs)
         cells = [spread([run[key] for run in runs]) for key in ("pgd20_accuracy", "clean_accuracy")]
         text = " ".join(options) or "(none)"
         rows.append(
             f"| {recipe} | `{text}` | {len(runs)} | {' | '.join(cells)} | {work:.0f} | "
-            f"{_passes(config) / work:.2f} | {warned} |"
+            f"{_passes(config) / work:.2f} |"
         )
     images = next(iter(found.values()))["images"]
     return f"""# Recipes of robust pre-training: {Path(origin).stem}
@@ -171,12 +136,11 @@ batches of {config.pretrain.batch_size}, learning rate {config.pretrain.lr:g}, e
 statistics of the whole batch unless a recipe names ghost batches. Accuracy on {images} ID
 test images after PGD-{_STEPS} and on the clean ones, mean ± standard deviation over seeds. Passes
 are those of a training image through a network in the whole training: forward, backward to the
-image, backward to the weights; `speed` is the config's own number of them over the recipe's.
-`overfitted`: runs that were warned of catastrophic overfitting in some epoch (the best epoch by
-held-out PGD-20 accuracy is kept). Linear rate: the learning rate grows with the batch.
+image, backward to the weights; `speed` is the config's own number of them over the recipe's. The
+best epoch by held-out PGD-20 accuracy is kept. Linear rate: the learning rate grows with the batch.
 
-| recipe | options | seeds | PGD-{_STEPS} accuracy | clean accuracy | passes | speed | overfitted |
-|---|---|---:|---:|---:|---:|---:|---:|
+| recipe | options | seeds | PGD-{_STEPS} accuracy | clean accuracy | passes | speed |
+|---|---|---:|---:|---:|---:|---:|
 {chr(10).join(rows)}
 
 """

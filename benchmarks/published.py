@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -23,19 +22,9 @@ from torch.nn import functional as F
 from atd.detectors.atd import ATD
 from atd.training.losses import discriminator_loss, hat_loss, kl_per_sample
 
-__all__ = ["Gains", "PublishedAtd", "PublishedHat", "plain_pgd", "published_scores"]
+__all__ = ["PublishedAtd", "PublishedHat", "contiguous", "plain_pgd", "published_scores"]
 
 Function = Callable[[Tensor], Tensor]
-
-
-@dataclass(frozen=True)
-class Gains:
-    """Which single gains a plain step has; all of them make it nearly the product's."""
-
-    input_gradient_only: bool = False
-    merged: bool = False
-    channels_last: bool = False
-    bfloat16: bool = False
 
 
 def plain_pgd(
@@ -69,13 +58,17 @@ def _valid(delta: Tensor, images: Tensor) -> Tensor:
     return torch.max(torch.min(delta, 1 - images), -images)
 
 
-def _laid_out(module: nn.Module, channels_last: bool) -> nn.Module:
-    layout = torch.channels_last if channels_last else torch.contiguous_format
-    return copy.deepcopy(module).to(memory_format=layout)
+def contiguous(images: Tensor) -> Tensor:
+    """Images in the layout that torch makes by default."""
+    return images.contiguous(memory_format=torch.contiguous_format)
+
+
+def _copied(module: nn.Module) -> nn.Module:
+    return copy.deepcopy(module).to(memory_format=torch.contiguous_format)
 
 
 class PublishedAtd:
-    """The published step of ATD, with single gains switched on for a ladder of variants.
+    """The published step of ATD.
 
     Args:
         detector: Copied; every parameter keeps its gradient, which nothing ever clears in the
@@ -84,7 +77,7 @@ class PublishedAtd:
         epsilon: Radius of the attack.
         steps: Its steps.
         latent: Width of the generator's noise.
-        gains: Gains over the published step.
+        spare: Attack without the gradients of the parameters, the one gain over the published way.
     """
 
     def __init__(
@@ -95,60 +88,36 @@ class PublishedAtd:
         epsilon: float,
         steps: int,
         latent: int,
-        gains: Gains,
+        spare: bool,
     ) -> None:
-        self.gains, self.latent = gains, latent
+        self.spare, self.latent = spare, latent
         self.epsilon, self.steps, self.size = epsilon, steps, 2.5 * epsilon / steps
-        laid = _laid_out(detector, gains.channels_last)
-        assert isinstance(laid, ATD)
-        self.detector, self.generator = laid.eval(), copy.deepcopy(generator)
+        copied = _copied(detector)
+        assert isinstance(copied, ATD)
+        self.detector, self.generator = copied.eval(), copy.deepcopy(generator)
         self.detector.requires_grad_(True)
         self.generator.requires_grad_(True)
         betas = (0.5, 0.999)
-        self.optimizer = torch.optim.Adam(laid.discriminator.parameters(), 1e-4, betas)
+        self.optimizer = torch.optim.Adam(copied.discriminator.parameters(), 1e-4, betas)
         self.generator_optimizer = torch.optim.Adam(self.generator.parameters(), 1e-4, betas)
 
-    def _features(self, images: Tensor) -> Tensor:
-        enabled = self.gains.bfloat16
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=enabled):
-            return self.detector.features(images)
-
-    def _logits(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.detector.discriminator(self._features(images))
-        return logits
-
-    def _ready(self, images: Tensor) -> Tensor:
-        layout = torch.channels_last if self.gains.channels_last else torch.contiguous_format
-        return images.contiguous(memory_format=layout)
-
     def attack(self, inliers: Tensor, outliers: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Raises the logit of ID images, lowers that of outliers.
+        """Raises the logit of ID images, then lowers that of outliers.
 
         Args:
             inliers: (N, C, H, W).
             outliers: As many.
             noise: (2N, C, H, W) in [-1, 1], the starts of both.
         """
-        sides = [(inliers, 1.0), (outliers, -1.0)]
-        starts = list(noise.split(len(inliers)))
-        if self.gains.merged:
-            direction = noise.new_ones(len(noise))
-            direction[len(inliers) :] = -1
-            merged = torch.cat([inliers, outliers])
-            one, other = self._attack(merged, direction, noise).split(len(inliers))
-            return one, other
-        one, other = (
-            self._attack(images, images.new_full((len(images),), direction), start)
-            for (images, direction), start in zip(sides, starts, strict=True)
-        )
-        return one, other
+        start, other = noise.split(len(inliers))
+        return self._attack(inliers, 1, start), self._attack(outliers, -1, other)
 
-    def _attack(self, images: Tensor, direction: Tensor, noise: Tensor) -> Tensor:
-        self.detector.requires_grad_(not self.gains.input_gradient_only)
+    def _attack(self, images: Tensor, direction: int, noise: Tensor) -> Tensor:
+        self.detector.requires_grad_(not self.spare)
         attacked = plain_pgd(
-            lambda x: direction * self._logits(x),
-            self._ready(images),
-            self._ready(noise),
+            lambda x: direction * self.detector.logits(x),
+            contiguous(images),
+            contiguous(noise),
             epsilon=self.epsilon,
             steps=self.steps,
             size=self.size,
@@ -163,7 +132,7 @@ class PublishedAtd:
         self.optimizer.zero_grad()
         with torch.no_grad():
             made = self._made(len(inliers))
-        seen = [self._features(real[0]), made, self._features(real[1])]
+        seen = [self.detector.features(real[0]), made, self.detector.features(real[1])]
         logits = self.detector.discriminator(torch.cat(seen).detach())
         of_id, of_made, of_outliers = logits.chunk(3)
         loss = discriminator_loss(of_id, of_outliers, of_made, alpha=0.5)
@@ -183,16 +152,14 @@ class PublishedAtd:
 class PublishedHat:
     """The published step of HAT: PGD on KL, then three passes of their own, and the helper's.
 
-    HAT's own code computes the gradient of the images only; `Gains()` computes those of the
-    parameters as well, as ATD's does, and `Gains(input_gradient_only=True)` is HAT's.
-
     Args:
         model: Copied.
         helper: Copied.
         epsilon: Radius of the attack.
         steps: Its steps.
         size: Length of a step.
-        gains: Gains over the plain step; `merged` has no meaning here.
+        spare: Attack without the gradients of the parameters, as HAT's own code does; ATD's, which
+            pre-trains by it, computes them.
     """
 
     def __init__(
@@ -203,32 +170,25 @@ class PublishedHat:
         epsilon: float,
         steps: int,
         size: float,
-        gains: Gains,
+        spare: bool,
     ) -> None:
-        self.gains, self.epsilon, self.steps, self.size = gains, epsilon, steps, size
-        self.model = _laid_out(model, gains.channels_last)
-        self.helper = _laid_out(helper, gains.channels_last).eval().requires_grad_(False)
+        self.spare, self.epsilon, self.steps, self.size = spare, epsilon, steps, size
+        self.model = _copied(model)
+        self.helper = _copied(helper).eval().requires_grad_(False)
         self.optimizer = torch.optim.SGD(
             self.model.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4, nesterov=True
         )
 
-    def _logits(self, model: nn.Module, images: Tensor) -> Tensor:
-        enabled = self.gains.bfloat16
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=enabled):
-            logits: Tensor = model(images)
-        return logits.float()
-
     def step(self, images: Tensor, labels: Tensor) -> float:
         """One update; returns the loss."""
-        layout = torch.channels_last if self.gains.channels_last else torch.contiguous_format
-        images = images.contiguous(memory_format=layout)
+        images = contiguous(images)
         attacked = self._attack(images)
         self.model.train()
         with torch.no_grad():
-            helped = self._logits(self.helper, attacked).argmax(1)
+            helped = self.helper(attacked).argmax(1)
         self.optimizer.zero_grad()
-        clean, moved = self._logits(self.model, images), self._logits(self.model, attacked)
-        beyond = self._logits(self.model, images + 2 * (attacked - images))
+        clean, moved = self.model(images), self.model(attacked)
+        beyond = self.model(images + 2 * (attacked - images))
         loss = hat_loss(clean, moved, beyond, labels, helped, beta=2.5, gamma=0.5)
         loss.backward()
         self.optimizer.step()
@@ -236,11 +196,11 @@ class PublishedHat:
 
     def _attack(self, images: Tensor) -> Tensor:
         self.model.eval()
-        self.model.requires_grad_(not self.gains.input_gradient_only)
+        self.model.requires_grad_(not self.spare)
         with torch.no_grad():
-            clean = self._logits(self.model, images)
+            clean = self.model(images)
         attacked = plain_pgd(
-            lambda x: kl_per_sample(clean, self._logits(self.model, x)),
+            lambda x: kl_per_sample(clean, self.model(x)),
             images,
             1e-3 * torch.randn_like(images) / self.epsilon,
             epsilon=self.epsilon,

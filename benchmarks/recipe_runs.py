@@ -83,6 +83,8 @@ def run_missing(
             runs = {**_finished(file), key: record}
             write_text(file, json.dumps(runs, indent=1))
             write_text(arguments.output, page(runs))
+    if runs := _finished(file):  # the page may have changed since
+        write_text(arguments.output, page(runs))
 
 
 def _finished(file: Path) -> Runs:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from atd.errors import UserError
 from atd.training.adversarial_gan import AdversarialGan
-from benchmarks.published import Gains, _laid_out
+from benchmarks.published import contiguous
 from benchmarks.timing import Step
 
 __all__ = ["load_reference", "reference_attack"]
@@ -52,10 +52,10 @@ def reference_attack(
     """
     module, config = load_reference(checkout), task.config
     module.device = str(inliers.device)  # type: ignore[attr-defined]
-    detector = _laid_out(task.detector, Gains().channels_last).eval().requires_grad_(True)
+    detector = task.detector.to(memory_format=torch.contiguous_format).requires_grad_(True)
 
     def step() -> None:
-        for images, label in ((inliers, 1.0), (outliers, 0.0)):
+        for images, label in ((contiguous(inliers), 1.0), (contiguous(outliers), 0.0)):
             getattr(module, _NAME)(
                 lambda x: torch.sigmoid(-detector(x)),
                 images,

@@ -31,8 +31,8 @@ from atd.evaluation.scoring import Job, ScoredSet
 from atd.evaluation.settings import Settings
 from atd.evaluation.tiers import Tier
 from atd.metrics import auroc
-from benchmarks.command import Setting, finish, measure, parser, setting_from
 from benchmarks.published import published_scores
+from benchmarks.speed import Row, Setting, finish, measure, parser, setting_from
 from benchmarks.timing import Step
 from benchmarks.workbench import atd_task, bundled_splits
 
@@ -44,19 +44,11 @@ _AUROC: dict[str, float] = {}
 """AUROC with both sides attacked that each row's last step found."""
 
 
-@dataclass(frozen=True)
-class ScoringRow:
-    """A way to evaluate, always in float32."""
-
-    precision: str = "float32"
-    options: tuple[str, ...] = ()
-
-
 ROWS = {
-    "published style": ScoringRow(),
-    "ours, every image to the end": ScoringRow("exact"),
-    "ours, finished images leave": ScoringRow("exact"),
-    "ours, finished images leave, compiled": ScoringRow("exact", ("run.compile=true",)),
+    "published style": Row(published=True),
+    "ours, every image to the end": Row(),
+    "ours, finished images leave": Row(),
+    "ours, finished images leave, compiled": Row(options=("run.compile=true",)),
 }
 
 
@@ -108,7 +100,7 @@ def build(name: str, setting: Setting) -> Step:
     """The evaluation of a row; its step notes the AUROC."""
     bench = Bench.of(setting)
     evaluate = dict(zip(ROWS, (_published, _to_the_end, _leaving, _leaving), strict=True))[name]
-    if ROWS[name].options and not setting.eager:
+    if ROWS[name].compiled:
         vars(bench.detector)["logits"] = compiled_function(bench.detector.logits)
 
     def step() -> None:
@@ -165,7 +157,7 @@ def _main() -> None:
     setting = setting_from(arguments, cpu_batch=16)
     started = time.monotonic()
     # Compiling takes minutes; a quick try is to take seconds.
-    rows = {name: row for name, row in ROWS.items() if not (setting.quick and row.options)}
+    rows = {name: row for name, row in ROWS.items() if not (setting.quick and row.compiled)}
     found = measure(rows, build, setting, arguments.repeats or (2 if arguments.quick else 3))
     finish("scoring", found | {"auroc": _AUROC}, setting, arguments.output, started)
     print(f"AUROC with both sides attacked: {_AUROC}")

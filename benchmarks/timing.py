@@ -1,21 +1,16 @@
-"""Times sides against each other in one process, turn by turn, and measures their memory."""
+"""Times sides against each other in one process, turn by turn."""
 
 from __future__ import annotations
 
 import gc
-import multiprocessing
-import resource
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
 
 import torch
 
-__all__ = ["Spread", "interleave", "peak_in_child", "peak_on_cuda", "ratios", "synchronise"]
+__all__ = ["Spread", "Step", "interleave", "peak_on_cuda", "ratios", "synchronise"]
 
 Step = Callable[[], object]
 
@@ -49,7 +44,12 @@ def synchronise(device: str) -> None:
 
 
 def interleave(
-    sides: Mapping[str, Step], *, repeats: int, device: str, warmup: int = 1
+    sides: Mapping[str, Step],
+    *,
+    repeats: int,
+    device: str,
+    warmup: int = 1,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, list[float]]:
     """Seconds of every side, A, B, C, A, B, C, ..., so that a slow moment hits all alike.
 
@@ -58,6 +58,7 @@ def interleave(
         repeats: Timed rounds.
         device: `cpu` or `cuda`.
         warmup: Untimed rounds before.
+        clock: What tells the seconds.
 
     Returns:
         `repeats` times for each side, in order.
@@ -66,11 +67,11 @@ def interleave(
     for turn in range(warmup + repeats):
         for name, step in sides.items():
             synchronise(device)
-            started = time.perf_counter()
+            started = clock()
             step()
             synchronise(device)
             if turn >= warmup:
-                seconds[name].append(time.perf_counter() - started)
+                seconds[name].append(clock() - started)
     return seconds
 
 
@@ -93,39 +94,3 @@ def peak_on_cuda(step: Step, resident: int) -> float:
     step()
     torch.cuda.synchronize()
     return (torch.cuda.max_memory_allocated() - before + resident) / 2**20
-
-
-def peak_in_child(
-    build: Callable[..., Step], small: tuple[Any, ...], arguments: tuple[Any, ...]
-) -> float:
-    """Peak resident memory in MiB of a fresh process that builds a side and takes one step.
-
-    What the process held after a step of a small side, which loads libraries and images, is
-    subtracted.
-
-    Args:
-        build: A function of a module, so that the child can import it.
-        small: Its arguments for the small side.
-        arguments: Its arguments.
-    """
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as child:
-        return child.submit(_peak, torch.get_num_threads(), build, small, arguments).result()
-
-
-def _peak(
-    threads: int, build: Callable[..., Step], small: tuple[Any, ...], arguments: tuple[Any, ...]
-) -> float:
-    torch.set_num_threads(threads)
-    build(*small)()
-    before = _largest()
-    build(*arguments)()
-    return _largest() - before
-
-
-def _largest() -> float:
-    status = Path("/proc/self/status")
-    if status.exists():
-        # `ru_maxrss` would hold the parent's peak at first; this one starts with the process.
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) / 2**10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

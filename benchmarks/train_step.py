@@ -1,4 +1,4 @@
-"""One ATD training step, K = 10 against K = 10: the published way, single gains, and ours.
+"""One ATD training step, K = 10 against K = 10: the published way, and this package's.
 
     python -m benchmarks.train_step --output docs/performance/train_step.cpu.json
 
@@ -7,15 +7,14 @@ Both sides see the same images, attack them by as many steps and update both net
 
 from __future__ import annotations
 
-from benchmarks.attack import published_of
-from benchmarks.command import Setting, command, parser
-from benchmarks.rows import ATD_ROWS
+from benchmarks import attack
+from benchmarks.speed import Setting, command, parser
 from benchmarks.timing import Step
-from benchmarks.workbench import atd_task, contiguous, first_batch
+from benchmarks.workbench import atd_task, first_batch
 
 __all__ = ["ROWS", "build"]
 
-ROWS = {name: row for name, row in ATD_ROWS.items() if name != "reference"}
+ROWS = {name: row for name, row in attack.ROWS.items() if name != "reference"}
 
 
 def main() -> None:
@@ -27,12 +26,11 @@ def build(name: str, setting: Setting) -> Step:
     row = ROWS[name]
     task = atd_task(setting.config(row.options))
     batch = first_batch(task)
-    if row.gains is None:
+    if not row.published:
         return lambda: task.step(0, batch)
     (inliers, _), (outliers, _) = batch
-    published = published_of(task, row)
-    one, other = contiguous(inliers), contiguous(outliers)
-    return lambda: published.step(one, other)
+    published = attack.published_of(task, row)
+    return lambda: published.step(inliers, outliers)
 
 
 if __name__ == "__main__":

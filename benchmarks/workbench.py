@@ -6,9 +6,6 @@ import functools
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from atd.config import Config, load
 from atd.data.splits import DataSplits, load_splits
 from atd.training.adversarial_gan import AdversarialGan
@@ -21,9 +18,9 @@ from atd.training.tasks import (
     untrained_backbone,
 )
 
-__all__ = ["atd_task", "bundled_splits", "first_batch", "plain_config", "pretrain_task"]
+__all__ = ["PLAIN", "atd_task", "bundled_splits", "first_batch", "plain_config", "pretrain_task"]
 
-_PLAIN = (
+PLAIN = (
     "run.precision=float32",
     "data.id=bundled:digits",
     "data.outliers=bundled:photo-china",
@@ -37,7 +34,7 @@ _PLAIN = (
 
 def plain_config(overrides: Sequence[str]) -> Config:
     """The recipe of `configs/cifar10.yaml` in float32, on bundled images of 32 pixels."""
-    return load("configs/cifar10.yaml", [*_PLAIN, *overrides])
+    return load("configs/cifar10.yaml", [*PLAIN, *overrides])
 
 
 @functools.cache
@@ -73,8 +70,3 @@ def pretrain_task(overrides: Sequence[str], splits: DataSplits | None = None) ->
 def first_batch(task: AdversarialGan | RobustPretraining) -> Any:
     """The batch of a task's first step, on the device."""
     return next(task.batches(0))
-
-
-def contiguous(images: Tensor) -> Tensor:
-    """Images in the layout that torch makes by default."""
-    return images.contiguous(memory_format=torch.contiguous_format)

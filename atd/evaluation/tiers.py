@@ -14,7 +14,7 @@ The cost of a transfer is that of one source. A member that lacks what it needs 
 features, no other detector, another norm) is left out, and the results name it.
 
 APGD carries the stronger tiers because it finds more per step than PGD with more steps or more
-starts; `python -m benchmarks.members` measures that on any detector.
+starts.
 """
 
 from __future__ import annotations

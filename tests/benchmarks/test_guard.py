@@ -9,6 +9,8 @@ import pytest
 
 from benchmarks.guard import KEPT, ratio, small_steps
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def steps():

@@ -9,26 +9,17 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
 from atd.errors import UserError, run_command
 from atd.files import write_text
 from atd.provenance import provenance
-from benchmarks.floor import Work, ceilings, count
 from benchmarks.speed_table import table
-from benchmarks.timing import (
-    Spread,
-    Step,
-    interleave,
-    peak_in_child,
-    peak_on_cuda,
-    ratios,
-    synchronise,
-)
+from benchmarks.timing import Spread, Step, interleave, peak_on_cuda, ratios, synchronise
 
-__all__ = ["Row", "Setting", "command", "measure", "parser", "setting_from", "finish"]
+__all__ = ["OURS", "PUBLISHED", "Row", "Setting", "command", "finish", "measure", "parser"]
 
 Record = dict[str, Any]
 
@@ -45,7 +36,6 @@ class Setting:
         overrides: Options of the config for every row.
         reference: A checkout of the published repository, or None.
         detector: A trained detector to evaluate, or None.
-        eager: Leave compilation out; operations are counted this way.
     """
 
     device: str
@@ -55,7 +45,6 @@ class Setting:
     overrides: tuple[str, ...] = ()
     reference: Path | None = None
     detector: Path | None = None
-    eager: bool = False
 
     def config(self, extra: Sequence[str] = ()) -> list[str]:
         """Overrides of the config for a row with these further options."""
@@ -68,30 +57,51 @@ class Setting:
             f"atd.steps={steps}",
             f"pretrain.steps={steps}",
         ]
-        eager = [item for item in extra if not (self.eager and item.startswith("run.compile="))]
-        return [*shared, *self.overrides, *eager]
+        return [*shared, *self.overrides, *extra]
 
 
-class Row(Protocol):
-    """One line of a benchmark's table."""
+@dataclass(frozen=True)
+class Row:
+    """One line of a benchmark's table.
+
+    Attributes:
+        published: Whether it is the published step, not ours.
+        spare: Whether the published step spares the gradients of the parameters in its attack.
+        options: Overrides of the config for ours.
+    """
+
+    published: bool = False
+    spare: bool = False
+    options: tuple[str, ...] = ()
 
     @property
-    def precision(self) -> str:
-        """Arithmetic of most of its products: `float32`, `bfloat16`, or `exact` for float32
-        that torch must not replace by TF32."""
+    def compiled(self) -> bool:
+        """Whether torch compiles its passes, which takes minutes."""
+        return "run.compile=true" in self.options
 
-    @property
-    def options(self) -> tuple[str, ...]:
-        """Overrides of the config; empty for variants of the published step."""
+
+PUBLISHED = {
+    "published style": Row(published=True),
+    "published, input gradient only": Row(published=True, spare=True),
+}
+_BFLOAT16 = "run.precision=bfloat16"
+OURS = {
+    "ours, float32": Row(),
+    "ours, bfloat16": Row(options=(_BFLOAT16,)),
+    "ours, bfloat16, compiled": Row(options=(_BFLOAT16, "run.compile=true")),
+}
+"""The rows of every training benchmark."""
+
+Build = Callable[[str, Setting], Step]
 
 
 def parser(description: str) -> argparse.ArgumentParser:
     """The options that every speed benchmark takes."""
     options = argparse.ArgumentParser(description=description.splitlines()[0])
     options.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    options.add_argument("--batch", type=int, help="images per step and side (64; CUDA: 128)")
+    options.add_argument("--batch", type=int, help="images per step and side")
     options.add_argument("--width", type=int, default=64, help="width of the PreActResNet-18")
-    options.add_argument("--repeats", type=int, help="timed rounds (5; CUDA: 20)")
+    options.add_argument("--repeats", type=int, help="timed rounds")
     options.add_argument("--quick", action="store_true", help="small: shows that it works")
     options.add_argument("--reference", type=Path, help="a checkout of the published repository")
     options.add_argument("--output", type=Path, help="the JSON file to write")
@@ -125,20 +135,14 @@ def setting_from(arguments: argparse.Namespace, cpu_batch: int = 64) -> Setting:
 
 
 def command(
-    name: str,
-    rows: Mapping[str, Row],
-    build: Callable[[str, Setting], Step],
-    options: argparse.ArgumentParser,
+    name: str, rows: Mapping[str, Row], build: Build, options: argparse.ArgumentParser
 ) -> None:
     """The command of a benchmark whose rows are steps; the first row is what all others beat."""
     run_command(lambda: _command(name, rows, build, options))
 
 
 def _command(
-    name: str,
-    rows: Mapping[str, Row],
-    build: Callable[[str, Setting], Step],
-    options: argparse.ArgumentParser,
+    name: str, rows: Mapping[str, Row], build: Build, options: argparse.ArgumentParser
 ) -> None:
     arguments = options.parse_intermixed_args()
     setting = setting_from(arguments)
@@ -152,8 +156,8 @@ def _command(
 def _chosen(rows: Mapping[str, Row], names: list[str] | None, setting: Setting) -> dict[str, Row]:
     known = {name: row for name, row in rows.items() if setting.reference or name != "reference"}
     if names is None:
-        # On a CPU, compiling takes minutes; a quick try is to take seconds.
-        return {k: row for k, row in known.items() if not setting.quick or _is_eager(row)}
+        # Compiling takes minutes; a quick try is to take seconds.
+        return {k: row for k, row in known.items() if not (setting.quick and row.compiled)}
     for name in names:
         if name not in known:
             raise UserError(f"--rows {name}: unknown; there are {', '.join(known)}")
@@ -161,95 +165,40 @@ def _chosen(rows: Mapping[str, Row], names: list[str] | None, setting: Setting) 
     return {name: row for name, row in known.items() if name in {first, *names}}
 
 
-def measure(
-    rows: Mapping[str, Row],
-    build: Callable[[str, Setting], Step],
-    setting: Setting,
-    repeats: int,
-    *,
-    memory: bool = True,
-) -> Record:
-    """Builds every row, counts its work, times all in turns and measures their memory.
+def measure(rows: Mapping[str, Row], build: Build, setting: Setting, repeats: int) -> Record:
+    """Builds every row and times all in turns; on CUDA, also their memory.
 
     Args:
         rows: The rows; times are compared with the first.
         build: Makes the step of a row.
         setting: What they have in common.
         repeats: Timed rounds.
-        memory: Whether memory is measured as well.
     """
-    sides = {name: _prepared(name, row, build, setting) for name, row in rows.items()}
-    steps = {name: side.step for name, side in sides.items()}
-    before = ceilings(setting.device)
+    steps, resident = {}, {}
+    for name in rows:
+        held = _allocated(setting)
+        steps[name] = build(name, setting)
+        steps[name]()
+        synchronise(setting.device)
+        resident[name] = _allocated(setting) - held
     seconds = interleave(steps, repeats=repeats, device=setting.device, warmup=0)
-    after = ceilings(setting.device)
-    limits = {kind: max(before[kind], after[kind]) for kind in before}
     base = next(iter(rows))
     records: list[Record] = []
     for name, row in rows.items():
-        work, median = sides[name].work, Spread.of(seconds[name]).median
-        precision = _kind(row.precision, setting)
         record = {
             "name": name,
             "options": list(row.options),
             "seconds": Spread.of(seconds[name]).record(),
             "times_faster": Spread.of(ratios(seconds[base], seconds[name])).record(),
-            "flops": work.flops,
-            "bytes": work.bytes,
-            "precision": precision,
-            "matrix_share": work.flops / median / limits[precision],
-            "copy_share": work.bytes / median / limits["copy"],
         }
-        if memory:
-            record["peak_mib"] = _peak(name, sides[name], build, setting)
+        if setting.device == "cuda":
+            record["peak_mib"] = peak_on_cuda(steps[name], resident[name])
         records.append(record)
-    return {"rows": records, "ceilings": limits}
-
-
-@dataclass(frozen=True)
-class _Side:
-    """A step that is warm, what it does, and the bytes on the device that its side holds."""
-
-    step: Step
-    work: Work
-    resident: int
-
-
-def _prepared(
-    name: str, row: Row, build: Callable[[str, Setting], Step], setting: Setting
-) -> _Side:
-    held = _allocated(setting)
-    step = build(name, setting)
-    if _is_eager(row):
-        work = count(step)
-    else:
-        step()
-        work = count(build(name, dataclasses.replace(setting, eager=True)))
-    synchronise(setting.device)
-    return _Side(step, work, _allocated(setting) - held)
-
-
-def _peak(name: str, side: _Side, build: Callable[[str, Setting], Step], setting: Setting) -> float:
-    if setting.device == "cuda":
-        return peak_on_cuda(side.step, side.resident)
-    small = dataclasses.replace(setting, batch=2, width=4, quick=True, eager=True)
-    return peak_in_child(build, (name, small), (name, setting))
-
-
-def _is_eager(row: Row) -> bool:
-    return not any(item.startswith("run.compile=") for item in row.options)
+    return {"rows": records}
 
 
 def _allocated(setting: Setting) -> int:
     return torch.cuda.memory_allocated() if setting.device == "cuda" else 0
-
-
-def _kind(precision: str, setting: Setting) -> str:
-    """On CUDA, torch convolves float32 in TF32 unless it is told not to, as evaluation does."""
-    if precision == "exact":
-        return "float32"
-    tf32 = setting.device == "cuda" and torch.backends.cudnn.allow_tf32
-    return "tf32" if tf32 and precision == "float32" else precision
 
 
 def finish(
@@ -272,7 +221,6 @@ def finish(
     """
     found |= {"benchmark": name, "seconds": time.monotonic() - started}
     shown = dataclasses.asdict(setting)
-    del shown["eager"]
     shown["reference"] = setting.reference is not None
     shown["detector"] = setting.detector.resolve().parent.name if setting.detector else ""
     found["setting"] = shown

@@ -1,1 +1,0 @@
-"""What more processes bring, what they cost, and a plan for many GPUs."""
