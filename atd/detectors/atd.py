@@ -6,6 +6,7 @@ images -> backbone -> features -> discriminator -> logit -> score
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, Self
 
 import torch
@@ -118,3 +119,8 @@ class ATD(Detector):
         self.feature_mean.copy_(features.mean(0))
         # A feature that hardly varies must not be blown up: that would amplify attacks.
         self.feature_std.copy_(std.clamp_min(0.1 * float(std.mean())).clamp_min(1e-6))
+
+    def check(self, file: Path) -> None:
+        """Refuses deviations that are not positive."""
+        if not (self.feature_std > 0).all():
+            raise UserError(f"{file}: damaged: feature_std holds values that are not positive")

@@ -136,6 +136,16 @@ class Detector(nn.Module, ABC):
             return images.flatten(1)
         return self.backbone.embed(images)
 
+    def check(self, file: Path) -> None:
+        """Refuses buffers that no fit gives, after loading; all are known to be finite.
+
+        Args:
+            file: Where they were read from, for messages.
+
+        Raises:
+            UserError: A buffer is damaged.
+        """
+
     def extra_repr(self) -> str:
         """What `repr` shows beside the modules."""
         return f"kind={self.kind}, options={self.options}"

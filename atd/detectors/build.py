@@ -9,6 +9,7 @@ from atd.config import BackboneConfig
 from atd.detectors.base import Detector
 from atd.detectors.config import DetectorConfig
 from atd.detectors.kinds import kind_class
+from atd.detectors.typed import typed
 
 __all__ = ["build_detector"]
 
@@ -24,15 +25,14 @@ def build_detector(config: DetectorConfig) -> Detector:
 
     Raises:
         UserError: Unknown kind, or options that do not suit the backbone.
-        TypeError: An option that the kind or the backbone does not have.
-        ValueError: An option out of range.
+        ValueError: An option that there is not, of another type, or out of range.
     """
     kind = kind_class(config.kind)
-    options = kind.Options(**config.options)
+    options: Any = typed(kind.Options, config.options)
     backbone = None
     if config.backbone is not None:
         backbone = build_backbone(
-            BackboneConfig(**{**config.backbone, "weights": ""}),
+            typed(BackboneConfig, {**config.backbone, "weights": ""}),
             channels=config.channels,
             classes=max(1, len(config.classes)),
             image_size=config.image_size,

@@ -1,4 +1,8 @@
-"""A detector's folder on disk: config.json, model.safetensors, README.md."""
+"""A detector's folder on disk: config.json, model.safetensors, README.md.
+
+A folder may come from a stranger: nothing in it is run, and nothing is built or allocated that
+its own weights do not bound.
+"""
 
 from __future__ import annotations
 
@@ -10,16 +14,35 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from atd.detectors.base import Detector
 from atd.detectors.build import build_detector
 from atd.detectors.config import FORMAT, DetectorConfig
+from atd.detectors.typed import typed
+from atd.detectors.weights import (
+    Weights,
+    bounded,
+    is_double,
+    open_weights,
+    require_fit,
+    require_sound,
+)
 from atd.errors import UserError
+from atd.files import read_regular, replacing_folder
 
-__all__ = ["read_config", "read_detector", "write_detector"]
+__all__ = ["is_detector_folder", "read_config", "read_detector", "write_detector"]
+
+_FILES = ("config.json", "model.safetensors", "README.md")
+_LONGEST_CONFIG = 16 * 2**20
+_ATTEMPTS = 5
 
 
 def write_detector(detector: Detector, folder: Path, card: str = "") -> None:
     """Writes a detector folder; an older one is replaced only when the new one is complete.
+
+    Whoever reads meanwhile finds the old or the new one. Files that somebody put beside those of
+    a detector are kept.
 
     Args:
         detector: The detector.
@@ -27,38 +50,72 @@ def write_detector(detector: Detector, folder: Path, card: str = "") -> None:
         card: The model card in Markdown.
 
     Raises:
-        UserError: The folder cannot be written.
+        UserError: The folder holds something else or cannot be written, or the detector is not
+            fitted or cannot be rebuilt from a description.
     """
     from safetensors import SafetensorError
     from safetensors.torch import save
 
-    fresh, old = folder.with_name(folder.name + ".tmp"), folder.with_name(folder.name + ".old")
+    _require_complete(detector)
+    if folder.is_symlink():
+        folder = folder.resolve()
     try:
-        shutil.rmtree(fresh, ignore_errors=True)
-        fresh.mkdir(parents=True)
-        state = {key: value.cpu().contiguous() for key, value in detector.state_dict().items()}
-        weights = save(state)
+        state = detector.state_dict()
+        contiguous = {
+            name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+            for name, value in state.items()
+        }
+        weights = save(contiguous)
         digest = hashlib.sha256(weights).hexdigest()
         config = dataclasses.replace(detector.config, format=FORMAT, weights_sha256=digest)
-        (fresh / "model.safetensors").write_bytes(weights)
         text = json.dumps(dataclasses.asdict(config), indent=2)
-        (fresh / "config.json").write_text(text + "\n", encoding="utf-8")
         default = f"# {config.name}\n\nAn OOD detector. {config.score}.\n"
-        (fresh / "README.md").write_text(card or default, encoding="utf-8")
-        shutil.rmtree(old, ignore_errors=True)
-        if folder.exists():
-            os.replace(folder, old)
-        os.replace(fresh, folder)
-        shutil.rmtree(old, ignore_errors=True)
+        with replacing_folder(folder, ours=is_detector_folder, what="a detector folder") as fresh:
+            (fresh / "model.safetensors").write_bytes(weights)
+            (fresh / "config.json").write_text(text + "\n", encoding="utf-8")
+            (fresh / "README.md").write_text(card or default, encoding="utf-8")
+            _keep_others(folder, fresh)
     except (OSError, SafetensorError) as error:
-        shutil.rmtree(fresh, ignore_errors=True)
-        if old.exists() and not folder.exists():
-            os.replace(old, folder)
         raise UserError(
             f"{folder}: cannot write the detector ({error}); free some space and run the same "
             "command again"
         ) from None
     detector.config = config
+
+
+def _require_complete(detector: Detector) -> None:
+    name = detector.config.name
+    if detector.backbone is not None and detector.config.backbone is None:
+        raise UserError(
+            f"detector {name}: its backbone was not made by build_backbone, so that it cannot be "
+            "built again from a description; build it with build_backbone, or "
+            "backbone.architecture=import:MODULE:CALLABLE"
+        )
+    if any(value.numel() == 0 for value in detector.state_dict().values()):
+        raise UserError(f"detector {name}: it is not fitted; call fit before it is saved")
+
+
+def is_detector_folder(folder: Path) -> bool:
+    """Whether a folder holds what `write_detector` writes, of any format."""
+    try:
+        values = json.loads(read_regular(folder / "config.json", _LONGEST_CONFIG))
+        return isinstance(values, dict) and values.get("format") in range(1, FORMAT + 1)
+    except (UserError, ValueError, RecursionError):
+        return False
+
+
+def _keep_others(old: Path, fresh: Path) -> None:
+    if not old.is_dir():
+        return
+    for entry in old.iterdir():
+        if entry.name in _FILES:
+            continue
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.copytree(entry, fresh / entry.name, symlinks=True)
+        elif entry.is_symlink() or entry.is_file():
+            shutil.copy2(entry, fresh / entry.name, follow_symlinks=False)
+        else:
+            raise UserError(f"{entry}: not a file of a detector; move it away")
 
 
 def read_detector(folder: Path) -> Detector:
@@ -73,22 +130,77 @@ def read_detector(folder: Path) -> Detector:
     Raises:
         UserError: The folder is no detector, is damaged, or was made by a newer version.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    for _ in range(_ATTEMPTS):
+        before = _stamp(folder)
+        try:
+            return _read_once(folder)
+        except UserError:
+            if _stamp(folder) == before:
+                raise
+            # The folder was replaced between reading its two files.
+    raise UserError(f"{folder}: is replaced all the time; load it when it is at rest")
 
-    config = read_config(folder)
-    weights = folder / "model.safetensors"
+
+def _stamp(folder: Path) -> tuple[int, int] | None:
     try:
-        detector = build_detector(config)
-        detector.load_state_dict(load_file(weights))
-    except UserError as error:
+        found = os.stat(folder / "config.json")
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
+
+
+def _read_once(folder: Path) -> Detector:
+    config = read_config(folder)
+    with open_weights(folder / "model.safetensors") as weights, torch.inference_mode(False):
+        # Fresh weights draw random numbers, which a reader should not notice.
+        with torch.random.fork_rng(devices=[]):
+            with torch.device("meta"), bounded(weights.numbers):
+                require_fit(weights, _built(config, folder))
+            detector = _built(config, folder)
+        if config.weights_sha256 and weights.sha256() != config.weights_sha256:
+            raise UserError(
+                f"{weights.file}: damaged: its SHA-256 is not the one in config.json; copy the "
+                "folder again"
+            )
+        _fill(detector, weights)
+    require_sound(detector, weights.file)
+    _try_out(detector.eval().requires_grad_(False), weights.file)
+    return detector
+
+
+def _built(config: DetectorConfig, folder: Path) -> Detector:
+    try:
+        return build_detector(config)
+    except (UserError, ValueError) as error:
         raise UserError(f"{folder / 'config.json'}: {error}") from None
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{weights}: cannot be read: {error}") from None
-    except (RuntimeError, TypeError, ValueError) as error:
-        first = str(error).splitlines()[-1].strip()
-        raise UserError(f"{weights}: does not fit config.json: {first}") from None
-    return detector.eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def _fill(detector: Detector, weights: Weights) -> None:
+    if is_double(weights.header):
+        detector.double()
+    for name, buffer in list(detector.named_buffers()):
+        if buffer.numel() == 0 and name in weights.header:
+            path, _, key = name.rpartition(".")
+            sized = buffer.new_zeros(weights.header[name].shape)
+            detector.get_submodule(path).register_buffer(key, sized)
+    detector.load_state_dict({name: weights.read(name) for name in weights.header})
+
+
+@torch.no_grad()
+def _try_out(detector: Detector, file: Path) -> None:
+    """One grey image: whatever does not fit together is found now, not by the first user."""
+    detector.check(file)
+    channels, size = detector.config.channels, detector.config.image_size
+    dtype = next((v.dtype for v in detector.state_dict().values() if v.is_floating_point()), None)
+    image = torch.full((1, channels, size, size), 0.5, dtype=dtype)
+    try:
+        score = detector(image)
+    except (RuntimeError, ValueError, IndexError) as error:
+        first = (str(error) or type(error).__name__).splitlines()[0][:160]
+        raise UserError(f"{file}: its tensors do not fit together: {first}") from None
+    if score.shape != (1,) or not score.isfinite().all():
+        raise UserError(f"{file}: damaged: a grey image has no finite score")
 
 
 def read_config(folder: Path) -> DetectorConfig:
@@ -104,25 +216,32 @@ def read_config(folder: Path) -> DetectorConfig:
         UserError: There is none, or it is damaged or of a newer format.
     """
     file = folder / "config.json"
-    if not file.is_file():
+    if not folder.exists():
+        raise UserError(f"{folder}: no such folder")
+    if not file.exists():
         raise UserError(f"{folder}: not a detector folder (it has no config.json)")
+    content = read_regular(file, _LONGEST_CONFIG)
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file}: cannot be read: {error}") from None
-    if not isinstance(values, dict) or values.get("format") not in (1, FORMAT):
+        values = json.loads(content.decode("utf-8"))
+        json.dumps(values, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:
+        reason = str(error).splitlines()[0] if isinstance(error, ValueError) else "nested too deep"
+        raise UserError(f"{file}: cannot be read: {reason[:160]}") from None
+    format_ = values.get("format") if isinstance(values, dict) else None
+    if type(format_) is not int or not 1 <= format_ <= FORMAT:
         raise UserError(f"{file}: not a detector of format 1 or {FORMAT}; update atd")
-    if values["format"] == 1:
-        values = _from_format1(values)
-    known = {item.name for item in dataclasses.fields(DetectorConfig)}
     try:
-        return DetectorConfig(**{key: value for key, value in values.items() if key in known})
-    except (TypeError, ValueError) as error:
+        return typed(
+            DetectorConfig, _from_format1(values) if format_ == 1 else values, ignore_unknown=True
+        )
+    except ValueError as error:
         raise UserError(f"{file}: {error}") from None
 
 
 def _from_format1(values: dict[str, Any]) -> dict[str, Any]:
-    """Format 1 knew one kind only, with one option."""
-    rest = {key: value for key, value in values.items() if key != "normalisation"}
-    options = {"normalisation": values.get("normalisation", "layer")}
-    return {**rest, "kind": "atd", "options": options, "format": FORMAT}
+    """Format 1 knew one kind only, with one option, and no digest of the weights."""
+    if "normalisation" not in values:
+        raise ValueError("normalisation is missing")
+    options = {"normalisation": values["normalisation"]}
+    described = {"kind": "atd", "options": options, "weights_sha256": "", "format": FORMAT}
+    return {**values, **described}
