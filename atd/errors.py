@@ -16,6 +16,7 @@ __all__ = [
     "UserError",
     "first_line",
     "is_lost_contact",
+    "printable",
     "run_command",
     "signalled",
 ]
@@ -54,6 +55,23 @@ def is_lost_contact(error: Exception) -> bool:
     return isinstance(error, RuntimeError) and bool(_LOST.search(str(error)))
 
 
+def printable(text: str, longest: int = 1000) -> str:
+    """Text for messages: one line, control characters and broken bytes escaped, cut if too long.
+
+    Args:
+        text: Any text, e.g. a file name that somebody else chose.
+        longest: Characters that are kept.
+
+    Returns:
+        Text that any terminal and file can take.
+    """
+    cut = text if len(text) <= longest else text[: longest - 3] + "..."
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii")
+        for letter in cut
+    )
+
+
 def first_line(error: Exception) -> str:
     """The beginning of an error's message."""
     return (str(error).strip().splitlines() or ["no reason given"])[0][:160]
@@ -74,7 +92,7 @@ def run_command(command: Callable[[], None]) -> None:
         with _signals_end_it():
             command()
     except UserError as error:
-        print("error: " + " ".join(str(error).split()), file=sys.stderr)
+        print("error: " + printable(" ".join(str(error).split())), file=sys.stderr)
         raise SystemExit(2) from None
     except OSError as error:
         if error.errno not in _FULL:

@@ -27,17 +27,14 @@ from benchmarks.stages import copy_stages
 _NONE = ["atd.generator=none"]
 _TRAINED = ["atd.generator=trained"]
 _DECEIVE = [*_TRAINED, "atd.generator_objective=deceive"]
-_BOUNDARY = [*_TRAINED, "atd.generator_objective=boundary", "atd.generator_target=0.25"]
 _IMITATE = [*_TRAINED, "atd.generator_objective=imitate"]
 
 ARMS: dict[str, list[str]] = {
     "no generator": _NONE,
     "generator frozen": ["atd.generator=frozen", "atd.alpha=0.5"],
     "generator as in eq. 9": [*_DECEIVE, "atd.alpha=0.5"],
-    "generator at D = 0.25": [*_BOUNDARY, "atd.alpha=0.5"],
     "generator imitates outliers": [*_IMITATE, "atd.alpha=0.5"],
     "generator as in eq. 9, weight 0.1": [*_DECEIVE, "atd.alpha=0.9"],
-    "generator at D = 0.25, weight 0.1": [*_BOUNDARY, "atd.alpha=0.9"],
     "generator imitates outliers, weight 0.1": [*_IMITATE, "atd.alpha=0.9"],
     "features: last layer": [*_NONE, "backbone.features=last"],
     "features not standardised": [*_NONE, "backbone.standardise=false"],

@@ -45,7 +45,6 @@ RECIPES: dict[str, list[str]] = {
     "PGD, rising from 1 to 10": ["pretrain.step_schedule=rising", "pretrain.steps=10"],
     "FGSM-RS": ["pretrain.attack=fgsm-rs"],
     "FGSM-RS, 23 epochs": ["pretrain.attack=fgsm-rs", "pretrain.epochs=23"],
-    "N-FGSM": ["pretrain.attack=n-fgsm"],
     "statistics of the whole batch": ["pretrain.ghost_batch=0"],
     "ghost batches of 32": ["pretrain.ghost_batch=32"],
     "ghost batches of 16": ["pretrain.ghost_batch=16"],

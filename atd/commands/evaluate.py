@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,7 +49,7 @@ def _main() -> None:
         help="report folder (default: `report` beside the detector, `comparison` for several)",
     )
     given = parser.parse_intermixed_args()
-    overrides = [item for item in given.arguments if "=" in item and not Path(item).exists()]
+    overrides = [item for item in given.arguments if "=" in item and not os.path.exists(item)]
     folders = [Path(item) for item in given.arguments if item not in overrides]
     if not folders:
         raise UserError("name at least one detector folder, e.g. checkpoints/digits/detector")

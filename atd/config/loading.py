@@ -1,36 +1,37 @@
-"""YAML file + command-line overrides -> frozen dataclasses; the only place that knows OmegaConf."""
+"""YAML file + command-line overrides -> frozen dataclasses."""
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import hashlib
 import json
-import math
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from atd.config.options import Config
-from atd.errors import UserError
+from atd.config.ranges import OptionError
+from atd.config.values import known_keys, option_types, unknown_key
+from atd.config.yaml_text import parse_yaml
+from atd.errors import UserError, printable
 
 __all__ = ["config_hash", "find_config", "load", "restore", "to_yaml"]
 
-_FRACTION = r"(\d+(?:\.\d+)?)/(0*[1-9]\d*(?:\.\d+)?)"
-
+_LINE = "command line"
 
 _PAPER_RECIPE: dict[str, Any] = {
-    "backbone": {"features": "last", "standardise": False},
-    "atd": {
-        "generator": "trained",
-        "generator_objective": "deceive",
-        "generator_diversity": 0.0,
-        "normalisation": "batch",
-        "finetune": False,
-        "alpha": 0.5,
-    },
+    "backbone.features": "last",
+    "backbone.standardise": False,
+    "atd.generator": "trained",
+    "atd.generator_objective": "deceive",
+    "atd.generator_diversity": 0.0,
+    "atd.normalisation": "batch",
+    "atd.finetune": False,
+    "atd.alpha": 0.5,
 }
+
+_RETIRED = {"atd.generator_target"}
+"""Options of earlier versions that stand in the records of their runs and mean nothing now."""
 
 
 def find_config(name: str | Path | None) -> Path:
@@ -60,7 +61,12 @@ def find_config(name: str | Path | None) -> Path:
 
 
 def load(path: str | Path | None, overrides: Sequence[str] = ()) -> Config:
-    """Reads a config file and applies overrides.
+    r"""Reads a config file and applies overrides.
+
+    Every value is text that the option's type reads: a path is a path whatever characters it
+    holds, numbers are decimal or (for floats) fractions, a list is `a,b` or `[a,b]`, in which
+    blanks beside commas are dropped and a comma of an element is written `\,`. There is no
+    interpolation.
 
     Args:
         path: YAML file, the name of a shipped config, or None for `configs/digits.yaml`.
@@ -73,10 +79,17 @@ def load(path: str | Path | None, overrides: Sequence[str] = ()) -> Config:
         UserError: Unknown key, wrong type or impossible value; one line that names the key.
     """
     file = find_config(path)
-    return _load(str(file), file.read_text(encoding="utf-8"), overrides)
+    try:
+        with file.open("rb") as stream:
+            values = parse_yaml(stream.read(2**20))
+    except ValueError as error:
+        raise UserError(f"{file}: {error}") from None
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read ({error.strerror})") from None
+    return restore(values, str(file), overrides)
 
 
-def restore(values: dict[str, Any], origin: str, overrides: Sequence[str] = ()) -> Config:
+def restore(values: Mapping[str, Any], origin: str, overrides: Sequence[str] = ()) -> Config:
     """Rebuilds a config from its `dataclasses.asdict`, e.g. one stored with a detector.
 
     Args:
@@ -90,89 +103,69 @@ def restore(values: dict[str, Any], origin: str, overrides: Sequence[str] = ()) 
     Raises:
         UserError: As `load`.
     """
-    return _load(origin, json.dumps(values), overrides)
-
-
-def _load(origin: str, text: str, overrides: Sequence[str]) -> Config:
-    import yaml
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
-    for override in overrides:
-        if "=" not in override or override.startswith("-"):
-            raise UserError(f"{override}: an override is written key=value, e.g. atd.epochs=5")
-    merged = OmegaConf.structured(Config)
+    origins: dict[str, str] = {}
     try:
-        from_file = OmegaConf.to_container(OmegaConf.create(text or "{}"))
-        from_line = OmegaConf.to_container(OmegaConf.from_dotlist(list(overrides)))
-    except (yaml.YAMLError, OmegaConfBaseException) as error:
-        raise UserError(f"{origin}: not valid YAML: {error}") from None
-    if not isinstance(from_file, dict) or not isinstance(from_line, dict):
-        raise UserError(f"{origin}: must hold groups of options, e.g. `atd: {{epochs: 5}}`")
-    for where, layer in _layers(origin, from_file, from_line):
-        try:
-            merged = OmegaConf.merge(merged, _fractions(layer))
-        except OmegaConfBaseException as error:
-            raise UserError(f"{where}: {_explain(error)}") from None
-        except ValueError as error:
-            raise UserError(f"{where}: {error}") from None
-    try:
-        return cast(Config, OmegaConf.to_object(merged))
-    except OmegaConfBaseException as error:
-        raise UserError(f"{origin}: {_explain(error)}") from None
-    except ValueError as error:
-        raise UserError(f"{origin}: {error}") from None
+        written = _flat(values)
+        origins |= dict.fromkeys(written, origin)
+        words = dict(_word(item) for item in overrides)
+        origins |= dict.fromkeys(words, _LINE)
+        return _assemble(_layered(written, words))
+    except OptionError as error:
+        raise UserError(f"{origins.get(error.key, origin)}: {error}") from None
 
 
-def _layers(
-    origin: str, from_file: dict[Any, Any], from_line: dict[Any, Any]
-) -> list[tuple[str, dict[Any, Any]]]:
-    """The sources of options, weakest first; a recipe stands just below where it was named."""
-    layers = [(origin, from_file), ("command line", from_line)]
-    if from_line.get("recipe") == "paper":
-        layers.insert(1, ("recipe=paper", _PAPER_RECIPE))
-    elif from_file.get("recipe") == "paper":
-        layers.insert(0, ("recipe=paper", _PAPER_RECIPE))
-    return layers
+def _word(override: str) -> tuple[str, str]:
+    key, equals, value = override.partition("=")
+    if not equals or not key or override.startswith("-"):
+        shown = printable(override, 60)
+        raise UserError(f"{shown}: an override is written key=value, e.g. atd.epochs=5")
+    return key, value
 
 
-def _fractions(node: Any) -> Any:
-    """Turns strings such as `8/255` into floats and nothing into an empty string."""
-    if isinstance(node, dict):
-        return {key: _fractions(value) for key, value in node.items()}
-    if node is None:  # `key=` on the command line, or `key:` in the file
-        return ""
-    if isinstance(node, float) and not math.isfinite(node):
-        raise ValueError(f"{node} is not a finite number")
-    if isinstance(node, str) and (match := re.fullmatch(_FRACTION, node)):
-        return float(match[1]) / float(match[2])
-    return node
+def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values by full key, e.g. `atd.epochs`."""
+    flat: dict[str, Any] = {}
+    for group, options in values.items():
+        if not isinstance(options, Mapping):
+            flat[str(group)] = options
+        else:
+            flat |= {f"{group}.{key}": value for key, value in options.items()}
+    return {key: value for key, value in flat.items() if key not in _RETIRED}
 
 
-def _explain(error: Exception) -> str:
-    key = getattr(error, "full_key", None) or ""
-    text = str(getattr(error, "msg", None) or error).splitlines()[0]
-    if type(error).__name__ in {"ConfigKeyError", "ConfigAttributeError"}:
-        nearest = difflib.get_close_matches(key, _all_keys(), n=1, cutoff=0.3)
-        hint = f"; did you mean {nearest[0]}?" if nearest else ""
-        return f"{key}: unknown key{hint}"
-    return f"{key}: {text}"
+def _layered(written: dict[str, Any], words: dict[str, Any]) -> dict[str, Any]:
+    """Words win over the file; a recipe stands just below where it was named."""
+    if words.get("recipe") == "paper":
+        return written | _PAPER_RECIPE | words
+    if written.get("recipe") == "paper":
+        return _PAPER_RECIPE | written | words
+    return written | words
 
 
-def _all_keys() -> list[str]:
-    keys = ["recipe"]
-    for group in dataclasses.fields(Config):
-        if dataclasses.is_dataclass(group.default_factory):
-            options = dataclasses.fields(group.default_factory)
-            keys += [group.name, *(f"{group.name}.{option.name}" for option in options)]
-    return keys
+def _assemble(flat: dict[str, Any]) -> Config:
+    groups = option_types(Config)
+    known = known_keys(Config)
+    values: dict[str, dict[str, Any]] = {}
+    alone: dict[str, Any] = {}
+    for key, value in flat.items():
+        group, _, option = key.partition(".")
+        if key in known and option:
+            values.setdefault(group, {})[option] = value
+        elif key in known:
+            alone[key] = value
+        elif dataclasses.is_dataclass(groups.get(key)) and value not in ("", None):
+            example = next(item for item in known if item.startswith(f"{key}."))
+            raise OptionError(key, f"{key}: a group of options; write for example {example}=...")
+        elif key not in groups:
+            raise unknown_key(key, known)
+    return Config(**{name: groups[name](**options) for name, options in values.items()}, **alone)
 
 
 def to_yaml(config: Config) -> str:
     """Writes a config as YAML that `load` reads back to an equal config."""
     import yaml
 
-    text: str = yaml.safe_dump(dataclasses.asdict(config), sort_keys=False)
+    text: str = yaml.safe_dump(dataclasses.asdict(config), sort_keys=False, allow_unicode=True)
     return text
 
 

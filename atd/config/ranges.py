@@ -1,21 +1,101 @@
-"""Ranges of options: a value outside is refused by its key, with what it may be."""
+"""What an option may be: every number is finite and has a range, declared beside it.
+
+epochs: Annotated[int, Range(1, 1000)] = 20
+"""
 
 from __future__ import annotations
 
-__all__ = ["require", "require_epsilon"]
+from dataclasses import dataclass
+from typing import Annotated
+
+from atd.errors import printable
+
+__all__ = [
+    "Count",
+    "Epsilon",
+    "LearningRate",
+    "Limit",
+    "OptionError",
+    "Range",
+    "Weight",
+    "require",
+    "shown",
+]
+
+
+class OptionError(ValueError):
+    """An option that is unknown, of another type or out of its range.
+
+    Attributes:
+        key: The option's full key, e.g. `atd.epsilon`.
+    """
+
+    def __init__(self, key: str, message: str) -> None:
+        super().__init__(message)
+        self.key = key
+
+
+@dataclass(frozen=True)
+class Range:
+    """The finite numbers between two ends.
+
+    Attributes:
+        low: Smallest value.
+        high: Largest value.
+        above: `low` itself is excluded.
+        below: `high` itself is excluded.
+        note: What the numbers mean, for messages.
+    """
+
+    low: float
+    high: float
+    above: bool = False
+    below: bool = False
+    note: str = ""
+
+    def __contains__(self, value: float) -> bool:
+        if not self.low <= value <= self.high:
+            return False
+        return not (self.above and value == self.low or self.below and value == self.high)
+
+    def __str__(self) -> str:
+        low = f"above {self.low} and" if self.above else f"from {self.low}"
+        high = f"to below {self.high}" if self.below else f"to {self.high}"
+        if self.above:
+            high = f"below {self.high}" if self.below else f"at most {self.high}"
+        return f"{low} {high} {self.note}".rstrip()
+
+
+Epsilon = Annotated[
+    float, Range(0, 1, note="on the [0, 1] pixel scale (8/255 may be written as a fraction)")
+]
+Count = Annotated[int, Range(1, 100_000)]
+Limit = Annotated[int, Range(0, 1_000_000_000)]
+LearningRate = Annotated[float, Range(0, 1000, above=True)]
+Weight = Annotated[float, Range(0, 1000)]
 
 
 def require(condition: bool, key: str, value: object, rule: str) -> None:
-    """Refuses an option whose value breaks a rule, e.g. `from 0 to 100`.
+    """Refuses an option whose value breaks a rule, e.g. `0 or at least 2`.
 
     Raises:
-        ValueError: The condition does not hold.
+        OptionError: The condition does not hold.
     """
     if not condition:
-        raise ValueError(f"{key}={value} is out of range: it must be {rule}")
+        raise OptionError(key, f"{key}={shown(value)} is out of range: it must be {rule}")
 
 
-def require_epsilon(key: str, value: float) -> None:
-    """Refuses a radius that is not one on the [0, 1] pixel scale."""
-    remedy = "between 0 and 1 on the [0, 1] pixel scale (8/255 may be written as a fraction)"
-    require(0.0 <= value <= 1.0, key, value, remedy)
+def shown(value: object) -> str:
+    """A value as messages show it: short, on one line."""
+    match value:
+        case dict():
+            return "{...}"
+        case list() | tuple():
+            return "[...]"
+        case None:
+            return "null"
+        case bool():
+            return str(value).lower()
+        case int() if abs(value) > 10**60:
+            return "a number of more than 60 digits"
+    return printable(str(value), 60)

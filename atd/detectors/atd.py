@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from atd.backbones.base import Backbone
+from atd.config.values import settle
 from atd.detectors.base import Detector, DetectorInfo
 from atd.detectors.fitting import FitData, collect
 from atd.detectors.gan import FeatureDiscriminator, PixelDiscriminator
@@ -28,6 +29,9 @@ class ATDOptions:
 
     normalisation: Literal["batch", "layer", "none"] = "layer"
     """Normalisation inside the discriminator."""
+
+    def __post_init__(self) -> None:
+        settle(self, "detector")
 
 
 class ATD(Detector):

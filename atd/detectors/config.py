@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from atd.config.ranges import require
+from atd.config.ranges import Range, require
+from atd.config.values import settle
 
 __all__ = ["FORMAT", "LARGEST_IMAGE", "PREPROCESSING", "SCORE_DIRECTION", "DetectorConfig"]
 
-FORMAT = 2
+FORMAT: Literal[2] = 2
 LARGEST_IMAGE = 1024
 """Largest side in pixels of the images that a saved detector takes."""
 
@@ -34,8 +34,8 @@ class DetectorConfig:
 
     kind: str
     """A key of `atd.detectors.kinds.KINDS`."""
-    image_size: int
-    channels: int
+    image_size: Annotated[int, Range(1, LARGEST_IMAGE)]
+    channels: Annotated[int, Range(1, 3)]
     options: dict[str, Any]
     """Fields of the kind's `Options`; what is absent has its default."""
     backbone: dict[str, Any] | None
@@ -43,10 +43,10 @@ class DetectorConfig:
     classes: list[str]
     """Names of the in-distribution classes, in the order of the backbone's logits."""
     name: str = "detector"
-    format: int = FORMAT
+    format: Literal[2] = FORMAT
     preprocessing: str = PREPROCESSING
     score: str = SCORE_DIRECTION
-    threshold: float | None = None
+    threshold: Annotated[float, Range(-1e38, 1e38)] | None = None
     """A score above it is called out-of-distribution."""
     threshold_note: str = "not set"
     training: dict[str, Any] = field(default_factory=dict)
@@ -56,10 +56,7 @@ class DetectorConfig:
     """SHA-256 of `model.safetensors`; known once the detector is saved."""
 
     def __post_init__(self) -> None:
-        size, limit = self.image_size, self.threshold
-        require(1 <= size <= LARGEST_IMAGE, "image_size", size, f"from 1 to {LARGEST_IMAGE}")
-        require(self.channels in (1, 3), "channels", self.channels, "1 or 3")
+        settle(self, "")
+        require(self.channels != 2, "channels", self.channels, "1 or 3")
         named = bool(_NAME.fullmatch(self.name)) and self.name.strip(". ") != ""
         require(named, "name", repr(self.name)[:80], "a name of 1 to 100 characters, not a path")
-        finite = limit is None or math.isfinite(limit)
-        require(finite, "threshold", limit, "a finite number or null")

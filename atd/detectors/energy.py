@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
 
 from atd.backbones.base import Backbone
-from atd.config.ranges import require
+from atd.config.ranges import Range
+from atd.config.values import settle
 from atd.detectors.base import Detector, DetectorInfo
 
 __all__ = ["Energy"]
@@ -19,11 +20,10 @@ __all__ = ["Energy"]
 class EnergyOptions:
     """Options of the energy score."""
 
-    temperature: float = 1.0
+    temperature: Annotated[float, Range(1e-3, 1_000_000)] = 1.0
 
     def __post_init__(self) -> None:
-        value = self.temperature
-        require(1e-3 <= value <= 1e6, "detector.temperature", value, "from 0.001 to 1000000")
+        settle(self, "detector")
 
 
 class Energy(Detector):

@@ -236,11 +236,7 @@ class AdversarialGan:
                 of_batch = moment_distance(whole, self.processes.whole_batch(outliers))
                 of_part = torch.zeros_like(of_batch)
             else:
-                of_part = generator_loss(
-                    self.detector.discriminator(generated),
-                    config.generator_objective,
-                    config.generator_target,
-                )
+                of_part = generator_loss(self.detector.discriminator(generated))
                 of_batch = torch.zeros_like(of_part)
             if config.generator_diversity:
                 of_batch = of_batch + config.generator_diversity * crowding(whole)

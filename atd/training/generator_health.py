@@ -33,7 +33,8 @@ def generator_warnings(means: dict[str, float]) -> list[str]:
     if taken > 0.9:
         problems.append(
             f"the generator is winning: {taken:.0%} of its features pass for in-distribution, so "
-            "rejecting them costs real ID images; use atd.generator_objective=boundary or frozen"
+            "rejecting them costs real ID images; use "
+            "atd.generator_objective=imitate or atd.generator=frozen"
         )
     if means["generator_gradient"] < 1e-6 or means["logit_generated"] > 15:
         problems.append(

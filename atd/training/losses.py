@@ -110,25 +110,19 @@ def discriminator_loss(
     return loss + alpha * real + (1 - alpha) * F.softplus(-generated_logits).mean()
 
 
-def generator_loss(generated_logits: Tensor, objective: str, target: float) -> Tensor:
-    """The generator's side of ATD, to be minimised.
+def generator_loss(generated_logits: Tensor) -> Tensor:
+    """The generator's side of ATD, to be minimised: eq. 9, non-saturating, -log D(G(z)).
 
-    `deceive` is eq. 9 in its non-saturating form: -log D(G(z)). `boundary` keeps D(G(z)) at a
-    target: a generator that only deceives ends on the ID features themselves, and the
-    discriminator that has to reject it there unlearns them.
+    A generator that deceives ends on the ID features themselves, and the discriminator that has
+    to reject it there unlearns them: see `moment_distance`.
 
     Args:
         generated_logits: Raw OOD logits (N,) of generated features.
-        objective: `deceive` or `boundary`.
-        target: The D(G(z)) that `boundary` aims at, in (0, 1).
 
     Returns:
         The mean loss.
     """
-    if objective == "deceive":
-        return F.softplus(generated_logits).mean()
-    probability = torch.full_like(generated_logits, 1.0 - target)
-    return F.binary_cross_entropy_with_logits(generated_logits, probability)
+    return F.softplus(generated_logits).mean()
 
 
 def moment_distance(generated: Tensor, real: Tensor) -> Tensor:

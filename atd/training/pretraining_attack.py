@@ -14,14 +14,8 @@ from atd.training.losses import kl_per_sample
 
 __all__ = ["perturbed"]
 
-# Half-width of the uniform start, length of the step, and radius of the ball, in epsilon.
-_SINGLE_STEP = {
-    # Wong et al. 2020 (arXiv:2001.03994).
-    "fgsm-rs": (1.0, 1.25, 1.0),
-    # de Jorge et al. 2022 (arXiv:2202.01181): the ball holds all that a step from the start
-    # can reach, so nothing is clipped but to [0, 1].
-    "n-fgsm": (2.0, 1.0, 3.0),
-}
+# Length of a single step from a random start, in epsilon (Wong et al. 2020, arXiv:2001.03994).
+_SINGLE_STEP = 1.25
 
 
 def perturbed(
@@ -51,22 +45,21 @@ def perturbed(
         steps: Steps of PGD.
 
     Returns:
-        Images (N, C, H, W) in [0, 1]; with `n-fgsm` up to 3 epsilon away, else up to epsilon.
+        Images (N, C, H, W) in [0, 1], at most epsilon away.
     """
 
     def loss(x: Tensor) -> Tensor:
         return F.cross_entropy(classify(x), labels, reduction="none")
 
     epsilon = config.epsilon
-    if config.attack != "pgd":
-        start, step, radius = _SINGLE_STEP[config.attack]
+    if config.attack == "fgsm-rs":
         return pgd(
             loss,
             images,
-            epsilon=radius * epsilon,
+            epsilon=epsilon,
             steps=1,
-            step_size=step * epsilon,
-            noise=start / radius * draws,
+            step_size=_SINGLE_STEP * epsilon,
+            noise=draws,
             keep="last",
         ).images
     adversarial = objective == "adversarial"

@@ -53,7 +53,7 @@ def test_dry_run_prints_options_and_plan_and_writes_nothing(run, tiny_yaml, tmp_
         (["backbone.weights=w.pt"], "loaded from w.pt"),
         (["pretrain.objective=trades"], "epochs of trades"),
         (["atd.adversarial=false"], "no attack"),
-        (["data.outliers=''"], "offline fallback"),
+        (["data.outliers="], "offline fallback"),
     ],
 )
 def test_the_plan_follows_the_options(run, options, words):
@@ -77,14 +77,6 @@ def test_mistakes_end_in_one_line(fail, words, expected):
 def test_an_unreadable_source_ends_in_one_line(fail, tiny_yaml, tmp_path):
     options = [f"run.dir={tmp_path / 'run'}", "data.id=folder:nowhere"]
     assert "nowhere" in fail("--config", tiny_yaml, *options)
-
-
-def test_a_learning_rate_that_explodes_ends_in_one_line(run, capsys, tiny_yaml, tmp_path):
-    with pytest.raises(SystemExit) as caught:
-        run("--config", tiny_yaml, f"run.dir={tmp_path / 'run'}", "pretrain.lr=1e30")
-    assert caught.value.code == 2
-    last = capsys.readouterr().err.strip().splitlines()[-1]
-    assert last.startswith("error: helper: the loss was not finite at step 2;")
 
 
 def test_a_finished_run_says_so_at_once(run, tiny_run, tiny_yaml, monkeypatch):

@@ -40,7 +40,7 @@ each of two processes has two, and with a network without."""
 ATD = {
     "imitate": {"generator_diversity": 0.1},
     "deceive": {"generator_objective": "deceive", "normalisation": "batch"},
-    "boundary": {"generator_objective": "boundary", "normalisation": "none"},
+    "no normalisation": {"normalisation": "none"},
     "attacked generated": {"attack_generated": True, "normalisation": "batch"},
     "fine-tuned": {"finetune": True},
     "carried": {"attack_start": "carried", "step_schedule": "rising"},

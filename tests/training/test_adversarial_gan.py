@@ -75,7 +75,7 @@ def first_adam_step(parameters, rate):
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
-@pytest.mark.parametrize("objective", ["deceive", "boundary", "imitate"])
+@pytest.mark.parametrize("objective", ["deceive", "imitate"])
 def test_a_step_descends_equation_9(make_gan, alpha, objective):
     task = make_gan(
         adversarial=False, alpha=alpha, generator_objective=objective, generator_diversity=0.2
@@ -100,8 +100,7 @@ def test_a_step_descends_equation_9(make_gan, alpha, objective):
 
     made = generator(latent("latent-g"))
     d_made = probability_of_id(task.detector.discriminator(made))
-    target = 1.0 if objective == "deceive" else 0.25
-    loss = -(target * d_made.log() + (1 - target) * (1 - d_made).log()).mean()
+    loss = -d_made.log().mean()
     if objective == "imitate":
         outliers = features[BATCH:]
         loss = (made.mean(0) - outliers.mean(0)).square().mean()
