@@ -55,15 +55,16 @@ def test_copies_add_nothing_to_a_gradient():
     assert torch.allclose(images.grad, (1 + 3) * 2 * images.detach())
 
 
-@pytest.mark.parametrize("count", [1, 2, 3, 7, 9, 20])
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize(
+    ("count", "threads"), [(1, 1), (2, 1), (3, 1), (7, 1), (9, 1), (20, 1), (7, 2), (20, 2)]
+)
 def test_values_and_attacks_are_the_same_bits_in_a_batch_of_any_size(detector, count, threads):
-    images = torch.rand(24, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    images = torch.rand(20, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     function, before = filled(detector.logits), torch.get_num_threads()
-    whole = pgd(function, images, epsilon=0.1, steps=3)
+    whole = pgd(function, images, epsilon=0.1, steps=2)
     torch.set_num_threads(threads)
     try:
-        parts = [pgd(function, part, epsilon=0.1, steps=3) for part in images.split(count)]
+        parts = [pgd(function, part, epsilon=0.1, steps=2) for part in images.split(count)]
     finally:
         torch.set_num_threads(before)
     assert torch.equal(torch.cat([part.values for part in parts]), whole.values)

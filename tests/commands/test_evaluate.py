@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import subprocess
 import sys
-import time
 
 import pytest
-from safetensors.torch import load_file, save_file
 
 from atd import judging
 from atd.commands import evaluate
+from atd.detectors.base import Detector
 from atd.training import processes
 
 
@@ -26,11 +26,9 @@ def run(monkeypatch, capsys):
     return command
 
 
-def test_help_is_quick_and_shows_examples():
-    start = time.perf_counter()
+def test_help_needs_no_torch():
     command = [sys.executable, "-X", "importtime", "-m", "atd.commands.evaluate", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert time.perf_counter() - start < 2
     assert "DETECTOR" in done.stdout
     assert " torch\n" not in done.stderr
 
@@ -61,9 +59,11 @@ def test_options_override_the_stored_ones(run, tiny_run, tmp_path):
     assert mine["clean"]["auroc"] == pytest.approx(mine["both"]["auroc"])
 
 
-@pytest.mark.parametrize("folder", ["report", "nowhere"])
-def test_what_is_no_detector_is_refused(fail, tiny_run, folder):
-    assert "not a detector folder" in fail(tiny_run.folder / folder)
+@pytest.mark.parametrize(
+    ("folder", "told"), [("report", "not a detector folder"), ("nowhere", "no such folder")]
+)
+def test_what_is_no_detector_is_refused(fail, tiny_run, folder, told):
+    assert told in fail(tiny_run.folder / folder)
 
 
 def test_options_that_do_not_fit_are_refused(fail, tiny_run):
@@ -76,13 +76,10 @@ def test_options_that_do_not_fit_are_refused(fail, tiny_run):
 def other_run(tiny_run, tmp_path_factory):
     """The tiny detector under another name and with other weights."""
     folder = tmp_path_factory.mktemp("other") / "other"
-    shutil.copytree(tiny_run.folder / "detector", folder / "detector")
-    file = folder / "detector" / "config.json"
-    config = json.loads(file.read_text())
-    file.write_text(json.dumps(config | {"name": "other"}))
-    weights = load_file(folder / "detector" / "model.safetensors")
-    weights["feature_mean"] += 0.1
-    save_file(weights, folder / "detector" / "model.safetensors")
+    detector = Detector.from_pretrained(tiny_run.folder / "detector")
+    detector.feature_mean += 0.1
+    detector.config = dataclasses.replace(detector.config, name="other")
+    detector.save_pretrained(folder / "detector")
     return folder
 
 
@@ -109,7 +106,7 @@ def test_a_detector_named_twice_is_told_apart_or_refused(fail, run, tiny_run, tm
 
 
 def test_report_of_another_detector_is_left_alone(fail, run, tiny_run, other_run, tmp_path):
-    run(tiny_run.folder / "detector", "--output", tmp_path, "evaluate.limit=5")
+    shutil.copytree(tiny_run.folder / "report", tmp_path, dirs_exist_ok=True)
     before = (tmp_path / "results.json").read_bytes()
     line = fail(other_run / "detector", "--output", tmp_path, "evaluate.limit=5")
     assert "holds the report of another detector (tiny in" in line
@@ -148,6 +145,7 @@ def test_no_detector_is_the_users_mistake(fail):
     assert "at least one detector" in fail("evaluate.limit=5")
 
 
+@pytest.mark.slow
 def test_strong_tier_and_l2_run(run, tiny_run, tmp_path):
     detector = tiny_run.folder / "detector"
     small = ["evaluate.limit=4", "evaluate.steps=2", "evaluate.baselines=[msp]"]

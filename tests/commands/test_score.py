@@ -7,7 +7,6 @@ import io
 import json
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -166,14 +165,12 @@ def test_a_reader_that_stops_early_is_no_fault(detector, images):
 
 
 @pytest.mark.parametrize("module", ["atd.score", "atd.export"])
-def test_help_is_quick(module):
-    start = time.perf_counter()
+def test_help_needs_no_torch(module):
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", module, "--help"],
         capture_output=True,
         text=True,
         check=True,
     )
-    assert time.perf_counter() - start < 2
     assert "DETECTOR" in done.stdout
     assert " torch\n" not in done.stderr

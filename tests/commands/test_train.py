@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 
 import pytest
 import yaml
@@ -22,11 +21,9 @@ def run(monkeypatch, capsys):
     return command
 
 
-def test_help_is_quick_and_shows_examples():
-    start = time.perf_counter()
+def test_help_shows_examples_without_torch():
     command = [sys.executable, "-X", "importtime", "-m", "atd.commands.train", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert time.perf_counter() - start < 2
     assert "examples:" in done.stdout
     assert " torch\n" not in done.stderr
 
@@ -79,11 +76,9 @@ def test_an_unreadable_source_ends_in_one_line(fail, tiny_yaml, tmp_path):
     assert "nowhere" in fail("--config", tiny_yaml, *options)
 
 
-def test_a_finished_run_says_so_at_once(run, tiny_run, tiny_yaml, monkeypatch):
+def test_a_finished_run_says_so_and_runs_nothing(run, tiny_run, tiny_yaml, monkeypatch):
     monkeypatch.setattr("atd.pipeline.Run", None)
-    start = time.perf_counter()
     out = run("--config", tiny_yaml, f"run.dir={tiny_run.folder}")
-    assert time.perf_counter() - start < 1
     assert "is finished" in out
     assert str(tiny_run.folder / "report" / "report.md") in out
 
