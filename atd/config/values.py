@@ -55,29 +55,47 @@ def settle(group: Any, name: str) -> None:
     """
     for option, kind in option_types(type(group)).items():
         if not dataclasses.is_dataclass(kind):
-            key = f"{name}.{option}".lstrip(".")
-            object.__setattr__(group, option, _read(kind, getattr(group, option), key))
+            value = _read(kind, getattr(group, option), _key(name, option))
+            object.__setattr__(group, option, value)
 
 
-def build(kind: type[T], values: Mapping[str, Any], name: str) -> T:
-    """Makes a group of options from what was written, e.g. in a detector's `config.json`.
+def build(
+    kind: type[T],
+    values: Mapping[str, Any],
+    name: str,
+    *,
+    stored: bool = False,
+    ignore_unknown: bool = False,
+) -> T:
+    """Makes a group of options from what was written.
 
     Args:
         kind: The group's class.
         values: Options by name, as text or as values.
-        name: The group's name, which keys in messages begin with.
+        name: The group's name, which keys in messages begin with; may be empty.
+        stored: They are values of a JSON file of ours, so a number given as text is damage.
+        ignore_unknown: Leave out what is no option instead of refusing it.
 
     Returns:
         The group; options that are not given keep their defaults.
 
     Raises:
-        OptionError: An unknown option, a value of another type, or one outside its range.
+        OptionError: An unknown option, a value of another type, one outside its range, or none
+            where there is no default.
     """
     known = option_types(kind)
-    for option in values:
+    for option, value in values.items():
+        key = _key(name, option)
         if option not in known:
-            raise unknown_key(f"{name}.{option}", [f"{name}.{item}" for item in known])
-    return kind(**values)
+            if not ignore_unknown:
+                raise unknown_key(key, [_key(name, item) for item in known])
+        elif stored and isinstance(value, str) and not _takes_text(known[option]):
+            raise OptionError(key, f"{key}={shown(repr(value))}: it must not be text")
+    for item in dataclasses.fields(kind):  # type: ignore[arg-type]
+        needed = item.default is item.default_factory is dataclasses.MISSING
+        if needed and item.name not in values:
+            raise OptionError(_key(name, item.name), f"{_key(name, item.name)} is missing")
+    return kind(**{option: value for option, value in values.items() if option in known})
 
 
 def option_types(kind: Any) -> dict[str, Any]:
@@ -102,6 +120,17 @@ def unknown_key(key: str, known: list[str]) -> OptionError:
     nearest = difflib.get_close_matches(key[:100], known, n=1, cutoff=0.3)
     hint = f"; did you mean {nearest[0]}?" if nearest else ""
     return OptionError(key, f"{printable(key, 60)}: unknown key{hint}")
+
+
+def _takes_text(kind: Any) -> bool:
+    if get_origin(kind) in (list, dict):
+        return False
+    inner = get_args(kind)
+    return kind is str or str in inner or any(isinstance(choice, str) for choice in inner)
+
+
+def _key(group: str, option: str) -> str:
+    return f"{group}.{option}" if group else option
 
 
 def _read(kind: Any, value: object, key: str) -> Any:

@@ -6,10 +6,10 @@ from typing import Any
 
 from atd.backbones import build_backbone
 from atd.config import BackboneConfig
+from atd.config.values import build
 from atd.detectors.base import Detector
 from atd.detectors.config import DetectorConfig
 from atd.detectors.kinds import kind_class
-from atd.detectors.typed import typed
 
 __all__ = ["build_detector"]
 
@@ -28,11 +28,11 @@ def build_detector(config: DetectorConfig) -> Detector:
         ValueError: An option that there is not, of another type, or out of range.
     """
     kind = kind_class(config.kind)
-    options: Any = typed(kind.Options, config.options)
+    options: Any = build(kind.Options, config.options, "options", stored=True)
     backbone = None
     if config.backbone is not None:
         backbone = build_backbone(
-            typed(BackboneConfig, {**config.backbone, "weights": ""}),
+            build(BackboneConfig, {**config.backbone, "weights": ""}, "backbone", stored=True),
             channels=config.channels,
             classes=max(1, len(config.classes)),
             image_size=config.image_size,

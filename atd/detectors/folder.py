@@ -16,10 +16,10 @@ from typing import Any
 
 import torch
 
+from atd.config.values import build
 from atd.detectors.base import Detector
 from atd.detectors.build import build_detector
 from atd.detectors.config import FORMAT, DetectorConfig
-from atd.detectors.typed import typed
 from atd.detectors.weights import (
     Weights,
     bounded,
@@ -231,9 +231,8 @@ def read_config(folder: Path) -> DetectorConfig:
     if type(format_) is not int or not 1 <= format_ <= FORMAT:
         raise UserError(f"{file}: not a detector of format 1 or {FORMAT}; update atd")
     try:
-        return typed(
-            DetectorConfig, _from_format1(values) if format_ == 1 else values, ignore_unknown=True
-        )
+        values = _from_format1(values) if format_ == 1 else values
+        return build(DetectorConfig, values, "", stored=True, ignore_unknown=True)
     except ValueError as error:
         raise UserError(f"{file}: {error}") from None
 

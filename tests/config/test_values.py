@@ -129,6 +129,23 @@ def test_a_number_without_a_range_is_a_fault_of_the_class() -> None:
         settle(Forgotten(), "forgotten")
 
 
+@pytest.mark.parametrize("option", ["rate", "steps", "flag", "number", "limit", "record", "mean"])
+def test_a_stored_value_that_became_text_is_damage(option: str) -> None:
+    with pytest.raises(OptionError, match=f"example.{option}='1': it must not be text"):
+        build(Example, {option: "1"}, "example", stored=True)
+    assert build(Example, {"word": "1", "choice": "a"}, "example", stored=True).word == "1"
+
+
+def test_what_has_no_default_must_be_given() -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Needed:
+        word: str
+
+    Needed.__annotations__["word"] = str
+    with pytest.raises(OptionError, match="^word is missing"):
+        build(Needed, {"other": 1}, "", ignore_unknown=True)
+
+
 def test_unknown_option_names_the_nearest() -> None:
     with pytest.raises(
         OptionError, match=r"example\.step: unknown key; did you mean example\.steps"
