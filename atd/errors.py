@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import sys
+import unicodedata
 from collections.abc import Callable, Iterator
 
 __all__ = [
@@ -55,26 +56,34 @@ def is_lost_contact(error: Exception) -> bool:
     return isinstance(error, RuntimeError) and bool(_LOST.search(str(error)))
 
 
+def first_line(error: Exception) -> str:
+    """The beginning of an error's message."""
+    return (str(error).strip().splitlines() or ["no reason given"])[0][:160]
+
+
 def printable(text: str, longest: int = 1000) -> str:
-    """Text for messages: one line, control characters and broken bytes escaped, cut if too long.
+    r"""Text for messages and tables: one line, UTF-8, nothing that a terminal acts upon.
 
     Args:
         text: Any text, e.g. a file name that somebody else chose.
         longest: Characters that are kept.
 
     Returns:
-        Text that any terminal and file can take.
+        The text with bytes that are not UTF-8 written `\xff`, control characters `\x1b`, and
+        what turns the direction of writing `\u202e`.
     """
     cut = text if len(text) <= longest else text[: longest - 3] + "..."
-    return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii")
-        for letter in cut
-    )
+    try:
+        raw = cut.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raw = cut.encode("utf-8", "backslashreplace")
+    return "".join(map(_escaped, raw.decode("utf-8", "backslashreplace")))
 
 
-def first_line(error: Exception) -> str:
-    """The beginning of an error's message."""
-    return (str(error).strip().splitlines() or ["no reason given"])[0][:160]
+def _escaped(character: str) -> str:
+    if unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp"):
+        return character.encode("unicode_escape").decode("ascii")
+    return character
 
 
 def run_command(command: Callable[[], None]) -> None:

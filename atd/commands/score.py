@@ -55,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _find(names: Sequence[str]) -> list[str]:
     """Paths of all images in the order given; a folder's are sorted."""
-    from atd.data.reading import list_images
+    from atd.data.listing import list_images
 
     paths: list[str] = []
     for name in names:
@@ -98,7 +98,8 @@ def _rows(detector: Detector, paths: Sequence[str], skip: bool) -> Iterator[Row]
 
 
 def _reader(channels: int, size: int, skip: bool) -> Callable[[str], Tensor | None]:
-    from atd.data.reading import FilePixels, UnreadableImage
+    from atd.data.decoding import UnreadableImage
+    from atd.data.reading import FilePixels
 
     def read(path: str) -> Tensor | None:
         try:

@@ -21,7 +21,11 @@ __all__ = [
     "EvaluateConfig",
     "LoaderConfig",
     "RunConfig",
+    "Scale",
 ]
+
+Scale = Literal["auto", "8bit", "10bit", "12bit", "14bit", "16bit"]
+"""How many bits of an image of more than 8 bits are used; `auto`: all that its file type has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +104,10 @@ class DataConfig:
     """Share of the ID training images, and of the outliers, held out for validation."""
     test_fraction: Annotated[float, Range(0, 0.5, above=True)] = 0.2
     """Share held out as ID test where the ID source has no test split of its own."""
+    scale: Scale = "auto"
+    """What is white in images of more than 8 bits a channel: a 12-bit camera that writes 16-bit
+    files needs `12bit`. `auto`: integers span 16 bits; floats [0, 1] or, where one is larger,
+    [0, 255]. It is stored with the detector."""
     skip_corrupt: bool = False
     """Leave out unreadable images with a count instead of stopping."""
     augment: Literal["none", "crop", "crop-flip"] = "crop-flip"

@@ -22,8 +22,8 @@ from torch import Tensor
 
 from atd.config import DataConfig
 from atd.data import drawing
+from atd.data.decoding import decode
 from atd.data.images import HeldPixels, ImageSet, pick
-from atd.data.reading import decode
 
 __all__ = ["BUNDLED", "BundledSource", "bundled_set"]
 

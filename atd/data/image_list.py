@@ -52,7 +52,9 @@ def image_list(spec: str, data: DataConfig) -> ImageSet:
             f"{file}: {len(missing)} of its {len(paths)} images are missing, first "
             f"{root / missing[0]}; the folder of the images may be given as list:FILE.txt@ROOT"
         )
-    pixels = FilePixels([f"{root}/{path}" for path in paths], data.channels, data.image_size)
+    pixels = FilePixels(
+        [f"{root}/{path}" for path in paths], data.channels, data.image_size, data.scale
+    )
     return ImageSet.of(list_name(spec), pixels, *_classes(entries))
 
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import bisect
 import dataclasses
+import functools
 import itertools
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
+from atd.data.budget import take_share
+from atd.data.listing import LeftOut
 from atd.data.sampler import generator_for
 from atd.errors import UserError
 
@@ -97,6 +100,7 @@ class ImageSet:
         classes: Class names; empty when unlabelled.
         pixels: Where the pixels come from.
         rows: (N,) int64, the images of `pixels` that belong to this set.
+        left_out: What the source holds beside these images that is not used, and why.
     """
 
     name: str
@@ -104,15 +108,22 @@ class ImageSet:
     classes: tuple[str, ...]
     pixels: Pixels
     rows: Tensor
+    left_out: LeftOut = field(default_factory=LeftOut)
 
     @classmethod
     def of(
-        cls, name: str, pixels: Pixels, labels: Tensor | None = None, classes: Sequence[str] = ()
+        cls,
+        name: str,
+        pixels: Pixels,
+        labels: Tensor | None = None,
+        classes: Sequence[str] = (),
+        left_out: LeftOut | None = None,
     ) -> ImageSet:
         """Makes a set of all images of `pixels`."""
         size = len(pixels)
         labels = torch.full((size,), -1) if labels is None else labels.to(torch.int64)
-        return cls(name, labels, tuple(classes), pixels, torch.arange(size))
+        rows, aside = torch.arange(size), left_out or LeftOut()
+        return cls(name, labels, tuple(classes), pixels, rows, aside)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -220,16 +231,17 @@ def join(parts: Sequence[ImageSet], name: str) -> ImageSet:
     """
     if len(parts) == 1:
         return parts[0].renamed(name)
+    left_out = functools.reduce(LeftOut.merged, (part.left_out for part in parts))
     starts = itertools.accumulate(map(len, parts[:-1]), initial=0)
     pixels = _JoinedPixels(tuple(parts), tuple(starts))
     if not all(part.classes for part in parts):
-        return ImageSet.of(name, pixels)
+        return ImageSet.of(name, pixels, left_out=left_out)
     classes = list(dict.fromkeys(label for part in parts for label in part.classes))
     moved = [
         torch.tensor([classes.index(label) for label in part.classes])[part.labels]
         for part in parts
     ]
-    return ImageSet.of(name, pixels, torch.cat(moved), classes)
+    return ImageSet.of(name, pixels, torch.cat(moved), classes, left_out)
 
 
 class _Batches(Dataset[Any]):
@@ -249,11 +261,13 @@ def _only(batch: list[Tensor | UserError]) -> Tensor | UserError:
     return batch[0]
 
 
-def _leave_group(worker: int) -> None:
+def _begin(worker: int) -> None:
     # Ctrl-C, and the SIGTERM of torchrun, go to a whole process group. The parent needs its
     # workers to end its step before it saves; it ends them itself, and they end without it.
     if hasattr(os, "setpgid"):
         os.setpgid(0, 0)
+    info = get_worker_info()
+    take_share(info.num_workers if info else 1)
 
 
 def batches(
@@ -282,7 +296,7 @@ def batches(
         batch_sampler=(indices.tolist() for indices in for_workers),
         num_workers=workers,
         collate_fn=_only,
-        worker_init_fn=_leave_group,
+        worker_init_fn=_begin,
         # A generator of its own keeps the loader's hands off the global random state.
         generator=torch.Generator(),
     )

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Literal
 
 from atd.config import DataConfig
-from atd.data.reading import list_images, notice
+from atd.data.listing import list_images
+from atd.data.reading import notice
 from atd.data.sources import source_name
 from atd.data.torchvision_sets import TORCHVISION
 from atd.errors import UserError

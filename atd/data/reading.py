@@ -1,7 +1,8 @@
-"""From image files to uint8 tensors: one decoding and one resize for every set."""
+"""Reads whole sets: every image once, by all cores, into memory where they fit."""
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import math
 import mmap
@@ -9,88 +10,31 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NoReturn
 
-import numpy as np
 import torch
-from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 from tqdm import tqdm
 
-from atd.config import DataConfig, LoaderConfig
+from atd.config import DataConfig, LoaderConfig, Scale
+from atd.data.decoding import UnreadableImage, read_image
 from atd.data.images import HeldPixels, ImageSet
+from atd.data.listing import LeftOut
+from atd.data.remarks import Remarks, collecting
 from atd.data.spreading import spread
-from atd.errors import UserError
+from atd.errors import UserError, printable
 
-__all__ = ["FilePixels", "UnreadableImage", "decode", "list_images", "notice", "settle"]
-
-_STUB_FORMATS = {"BUFR", "GRIB", "HDF5", "MPEG", "WMF"}  # Pillow knows these but cannot decode them
-
-
-class UnreadableImage(UserError):
-    """A file that should be an image and cannot be decoded."""
+__all__ = ["FilePixels", "notice", "settle"]
 
 
 def notice(text: str) -> None:
     """Prints a line for the user, once also where several processes run."""
     if not _is_secondary():
-        tqdm.write(text, file=sys.stderr)
+        tqdm.write(printable(text), file=sys.stderr)
 
 
 def _is_secondary() -> bool:
     return os.environ.get("RANK", "0") != "0"
-
-
-def decode(image: Image.Image, channels: int, size: int) -> Tensor:
-    """Turns any Pillow image into a square tensor.
-
-    EXIF orientation is applied, transparency is laid on white, 16-bit grey is scaled to 8 bits,
-    and every other mode is converted by Pillow. The largest centred square is then resized
-    with an antialiased bicubic filter, which equals resizing the shorter side and cropping the
-    centre; an image of the wanted size is left as it is.
-
-    Args:
-        image: Image of any mode and size.
-        channels: 3 (RGB, grey repeated) or 1 (grey).
-        size: Side of the result in pixels.
-
-    Returns:
-        uint8 (channels, size, size).
-    """
-    image = _convert(_upright(image), "RGB" if channels == 3 else "L")
-    width, height = image.size
-    if (width, height) != (size, size):
-        side = min(width, height)
-        left, top = (width - side) / 2, (height - side) / 2
-        box = (left, top, left + side, top + side)
-        image = image.resize((size, size), Image.Resampling.BICUBIC, box=box)
-    array = np.frombuffer(image.tobytes(), np.uint8).reshape(size, size, channels)
-    return torch.from_numpy(array.transpose(2, 0, 1).copy())
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    """Applies the EXIF orientation; one that cannot be read does no harm to the pixels."""
-    try:
-        turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
-        return ImageOps.exif_transpose(image) if turned else image
-    except Exception:  # Pillow's EXIF parser raises almost anything
-        return image
-
-
-def _convert(image: Image.Image, mode: str) -> Image.Image:
-    if image.mode == "F" or image.mode.startswith("I"):
-        values = np.asarray(image, dtype=np.float64)
-        if image.mode == "F":  # float images come on the [0, 1] or on the [0, 255] scale
-            values = values * 255 if values.max(initial=0) <= 1 else values
-        else:  # Pillow opens 16-bit files as I;16 or, some formats, as I
-            values = values / 257
-        image = Image.fromarray(np.nan_to_num(values).round().clip(0, 255).astype(np.uint8))
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
-    return image if image.mode == mode else image.convert(mode)
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,70 +45,33 @@ class FilePixels:
         paths: The files.
         channels: 3 or 1.
         size: Side in pixels.
+        scale: What is white in images of more than 8 bits, see `DataConfig.scale`.
     """
 
     paths: Sequence[str]
     channels: int
     size: int
+    scale: Scale = "auto"
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def fetch(self, rows: Sequence[int]) -> Tensor:
         """Returns uint8 (len(rows), C, H, W); raises `UnreadableImage` for a broken file."""
-        return torch.stack([self._read(self.paths[row]) for row in rows])
-
-    def _read(self, path: str) -> Tensor:
-        try:
-            with Image.open(path) as image:
-                return decode(image, self.channels, self.size)
-        except Exception as error:  # Pillow's decoders raise almost anything on broken files
-            reason = str(error).replace(f" '{path}'", "") or type(error).__name__
-            raise UnreadableImage(
-                f"{path}: not readable as an image ({reason}); "
-                "replace or delete it, or set data.skip_corrupt=true"
-            ) from None
+        paths = [self.paths[row] for row in rows]
+        return torch.stack([read_image(p, self.channels, self.size, self.scale) for p in paths])
 
     def name_of(self, row: int) -> str:
         """Returns the file's path."""
         return self.paths[row]
 
 
-def list_images(folder: Path) -> list[str]:
-    """Lists all image files below a folder, by extension, in a stable order.
-
-    Hidden files and folders (also macOS's `._` companions) are left out; links are followed.
-
-    Args:
-        folder: Where to look.
-
-    Returns:
-        Paths relative to `folder` with forward slashes, sorted.
-    """
-    endings = {
-        ending
-        for ending, kind in Image.registered_extensions().items()
-        if kind in Image.OPEN and kind not in _STUB_FORMATS
-    }
-    found = []
-    visited = set()
-    for where, folders, files in os.walk(folder, followlinks=True):
-        real = os.path.realpath(where)
-        if real in visited:  # a link back up would never end
-            folders.clear()
-            continue
-        visited.add(real)
-        folders[:] = [name for name in folders if name[0] != "." and name != "__MACOSX"]
-        images = [n for n in files if n[0] != "." and os.path.splitext(n)[1].lower() in endings]
-        prefix = Path(where).relative_to(folder).as_posix()
-        found += [name if prefix == "." else f"{prefix}/{name}" for name in images]
-    return sorted(found)
-
-
 def settle(
     images: ImageSet, data: DataConfig, loader: LoaderConfig
 ) -> tuple[ImageSet, list[bytes]]:
     """Reads every image of a set once: checks it, notes its content, holds it if small enough.
+
+    Damaged tags and grey levels that leave their range mostly empty are told in a line each.
 
     Args:
         images: A set whose images may not have been decoded yet.
@@ -185,26 +92,32 @@ def settle(
         held = torch.frombuffer(mmap.mmap(-1, size * math.prod(shape)), dtype=torch.uint8)
         held = held.view(size, *shape)
 
-    def read(indices: range) -> list[bytes]:
+    def read(indices: range) -> tuple[list[bytes], Remarks]:
         hashes = [b""] * len(indices)
-        for index, pixels in _readable(images, indices, data.skip_corrupt):
-            hashes[index - indices.start] = _digest(pixels)
-            if held is not None:
-                held[index] = pixels
-        return hashes
+        with collecting() as remarks:
+            for index, pixels in _readable(images, indices, data.skip_corrupt):
+                hashes[index - indices.start] = _digest(pixels)
+                if held is not None:
+                    held[index] = pixels
+        return hashes, remarks
 
     hashes: list[bytes] = []
+    remarks = Remarks()
     with _progress(f"reading {images.name}", size) as bar:
-        for indices, digests in spread(read, size, processes=not images.in_memory):
+        for indices, (digests, more) in spread(read, size, processes=not images.in_memory):
             hashes += digests
+            remarks.add(more)
             bar.update(len(indices))
+    for line in remarks.lines(data.scale):
+        notice(f"{images.name}: {line}")
     good = torch.tensor([bool(digest) for digest in hashes], dtype=torch.bool).nonzero().flatten()
     if len(good) < size:
         images, hashes = _without_unreadable(images, good, hashes)
         held = held[good] if held is not None else None
     if held is not None:
         pixels = HeldPixels(held, images.names())
-        images = ImageSet.of(images.name, pixels, images.labels, images.classes)
+        everything = torch.arange(len(held))
+        images = dataclasses.replace(images, pixels=pixels, rows=everything)
     return images, hashes
 
 
@@ -227,7 +140,10 @@ def _without_unreadable(
     if len(good) == 0:
         raise UserError(f"{images.name}: none of its {count} images is readable, e.g. {first}")
     notice(f"{images.name}: {count} unreadable image(s) left out, e.g. {first}")
-    return images.subset(good), [digest for digest in hashes if digest]
+    left_out = LeftOut()
+    left_out.add("unreadable images", first, count)
+    images = dataclasses.replace(images.subset(good), left_out=images.left_out.merged(left_out))
+    return images, [digest for digest in hashes if digest]
 
 
 def _digest(pixels: Tensor) -> bytes:

@@ -16,7 +16,8 @@ from atd.config import DataConfig, LoaderConfig
 from atd.data.bundled import BUNDLED, bundled_set
 from atd.data.image_list import image_list, list_name
 from atd.data.images import ImageSet, join
-from atd.data.reading import FilePixels, list_images, notice, settle
+from atd.data.listing import list_images
+from atd.data.reading import FilePixels, notice, settle
 from atd.data.sampler import generator_for
 from atd.data.torchvision_sets import TORCHVISION, torchvision_set
 from atd.errors import UserError
@@ -216,7 +217,7 @@ def _folder(path: str, data: DataConfig) -> ImageSet:
         raise UserError(f"folder:{path}: no images in {root.absolute()} or below")
     labels, classes = _class_folders(root, files)
     paths = [f"{root}/{file}" for file in files]
-    pixels = FilePixels(paths, data.channels, data.image_size)
+    pixels = FilePixels(paths, data.channels, data.image_size, data.scale)
     return ImageSet.of(_name_of_part(f"folder:{path}"), pixels, labels, classes)
 
 

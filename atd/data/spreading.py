@@ -12,6 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from atd.data.budget import shared_room, take_share
 from atd.errors import UserError
 
 __all__ = ["cores", "spread"]
@@ -72,7 +73,7 @@ def _executor(
     alive = os.pipe()
     fork = multiprocessing.get_context("fork")
     try:
-        yield ProcessPoolExecutor(cores(), fork, _begin, (work, *alive)), _call
+        yield ProcessPoolExecutor(cores(), fork, _begin, (work, shared_room(), *alive)), _call
     finally:
         for end in alive:
             os.close(end)
@@ -91,12 +92,13 @@ _work: Callable[[range], Any]
 """What a forked process has been started for."""
 
 
-def _begin(work: Callable[[range], Any], alive: int, parent: int) -> None:
+def _begin(work: Callable[[range], Any], room: Any, alive: int, parent: int) -> None:
     """Readies a forked process: it leaves signals to its parent and ends when that is gone."""
     import torch
 
     global _work
     _work = work
+    take_share(room)
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
-from atd.config import DataConfig
+from atd.config import DataConfig, Scale
+from atd.data.decoding import UnreadableImage, decode
 from atd.data.images import ImageSet, join
-from atd.data.reading import UnreadableImage, decode
 from atd.errors import UserError
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def _open(
 
 
 def _image_set(name: str, dataset: VisionDataset, data: DataConfig) -> ImageSet:
-    pixels = _TorchvisionPixels(name, dataset, data.channels, data.image_size)
+    pixels = _TorchvisionPixels(name, dataset, data.channels, data.image_size, data.scale)
     labels = _labels(dataset)
     classes = getattr(dataset, "classes", None)
     if labels is None:
@@ -151,6 +151,7 @@ class _TorchvisionPixels:
     dataset: VisionDataset
     channels: int
     size: int
+    scale: Scale
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -160,7 +161,7 @@ class _TorchvisionPixels:
 
     def _read(self, row: int) -> Tensor:
         try:
-            return decode(self.dataset[row][0], self.channels, self.size)
+            return decode(self.dataset[row][0], self.channels, self.size, self.scale)
         except Exception as error:
             remedy = "delete the data set so that it is downloaded again"
             raise UnreadableImage(

@@ -206,7 +206,11 @@ class Detector(nn.Module, ABC):
         scorer = copy.deepcopy(self).eval() if training else self
         config, device, dtype = self.config, self.device, self._dtype()
         found = image_batches(
-            images, channels=config.channels, size=config.image_size, batch_size=batch_size
+            images,
+            channels=config.channels,
+            size=config.image_size,
+            batch_size=batch_size,
+            scale=config.scale,
         )
         scores = [scorer.logits(part.to(device, dtype)).float().cpu() for part in found]
         return torch.cat(scores) if scores else torch.zeros(0)

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
+from atd.config import Scale
 from atd.config.ranges import Range, require
 from atd.config.values import settle
 
@@ -45,6 +46,8 @@ class DetectorConfig:
     name: str = "detector"
     format: Literal[2] = FORMAT
     preprocessing: str = PREPROCESSING
+    scale: Scale = "auto"
+    """What is white in images of more than 8 bits: `data.scale` of the training."""
     score: str = SCORE_DIRECTION
     threshold: Annotated[float, Range(-1e38, 1e38)] | None = None
     """A score above it is called out-of-distribution."""

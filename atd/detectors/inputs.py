@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from atd.data.reading import FilePixels, decode
+from atd.config import Scale
+from atd.data.decoding import decode, read_image
 from atd.errors import UserError
 from atd.inference import as_float
 
@@ -39,7 +40,9 @@ def require_floats(images: Tensor, channels: int, size: int) -> None:
         raise UserError(_misshapen(images.shape, channels, size))
 
 
-def image_batches(images: Images, *, channels: int, size: int, batch_size: int) -> Iterator[Tensor]:
+def image_batches(
+    images: Images, *, channels: int, size: int, batch_size: int, scale: Scale = "auto"
+) -> Iterator[Tensor]:
     """Decodes images as in training and hands them out in batches.
 
     Args:
@@ -47,6 +50,7 @@ def image_batches(images: Images, *, channels: int, size: int, batch_size: int) 
         channels: 3 or 1.
         size: Side in pixels.
         batch_size: Most images of a batch.
+        scale: What is white in files of more than 8 bits, see `DataConfig.scale`.
 
     Yields:
         Float32 images (B, channels, size, size) in [0, 1], on the device they came from.
@@ -65,15 +69,15 @@ def image_batches(images: Images, *, channels: int, size: int, batch_size: int) 
             "path, or a list of them"
         )
     for start in range(0, len(items), batch_size):
-        some = [_decoded(item, channels, size) for item in items[start : start + batch_size]]
+        some = [_decoded(item, channels, size, scale) for item in items[start : start + batch_size]]
         yield torch.cat([as_float(part) for part in some])
 
 
-def _decoded(item: OneImage, channels: int, size: int) -> Tensor:
+def _decoded(item: OneImage, channels: int, size: int, scale: Scale) -> Tensor:
     if isinstance(item, Image.Image):
-        return decode(item, channels, size).unsqueeze(0)
+        return decode(item, channels, size, scale).unsqueeze(0)
     if isinstance(item, str | os.PathLike):
-        return FilePixels([os.fspath(item)], channels, size).fetch([0])
+        return read_image(os.fspath(item), channels, size, scale).unsqueeze(0)
     if isinstance(item, Tensor | np.ndarray):
         return _checked(item, channels, size)
     raise UserError(f"an image of type {type(item).__name__}: give tensors, arrays or paths")

@@ -194,6 +194,7 @@ def detector_config(given: Ingredients) -> DetectorConfig:
         classes=list(splits.id_train.classes or _TURNS),
         image_size=config.data.image_size,
         channels=config.data.channels,
+        scale=config.data.scale,
         options={"normalisation": config.atd.normalisation},
         training=dataclasses.asdict(config),
         provenance=provenance(config, seed=config.run.seed, seconds=0.0),

@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from atd.config import DataConfig, LoaderConfig
+from atd.data.decoding import UnreadableImage, decode
 from atd.data.images import ImageSet
-from atd.data.reading import FilePixels, UnreadableImage, decode, list_images, settle
+from atd.data.listing import list_images
+from atd.data.reading import FilePixels, settle
 from atd.errors import UserError
 
 

@@ -14,8 +14,9 @@ from PIL import Image
 
 from atd.config import DataConfig, LoaderConfig
 from atd.data import spreading
+from atd.data.decoding import UnreadableImage
 from atd.data.images import ImageSet
-from atd.data.reading import FilePixels, UnreadableImage, settle
+from atd.data.reading import FilePixels, settle
 from atd.data.spreading import cores, spread
 from atd.errors import UserError
 
