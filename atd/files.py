@@ -31,6 +31,7 @@ __all__ = [
     "replacing_folder",
     "require_ours",
     "require_regular",
+    "sync",
     "try_lock",
     "write_text",
 ]
@@ -73,9 +74,9 @@ def replacing(file: Path) -> Iterator[Path]:
         if file.is_file() and not file.is_symlink():
             mode = stat.S_IMODE(file.stat().st_mode)
         temporary.chmod(mode)  # some libraries make files that only their owner can read
-        _sync(temporary)
+        sync(temporary)
         os.replace(temporary, file)
-        _sync(file.parent)
+        sync(file.parent)
 
 
 def write_text(file: Path, text: str) -> None:
@@ -113,9 +114,9 @@ def replacing_folder(folder: Path, *, ours: Callable[[Path], bool], what: str) -
         for entry in [*(path for path in fresh.rglob("*") if path.is_file()), fresh]:
             if entry != fresh:
                 entry.chmod(mode)
-            _sync(entry)
+            sync(entry)
         _exchange(fresh, folder)
-        _sync(folder.parent)
+        sync(folder.parent)
 
 
 def require_regular(file: Path) -> None:
@@ -312,8 +313,12 @@ def _pour(source: Path, target: Path) -> None:
         shutil.copyfileobj(content, stream)
 
 
-def _sync(path: Path) -> None:
-    # Content and names survive a power cut; some file systems cannot promise that and refuse.
+def sync(path: Path) -> None:
+    """Makes a file's content, or the names in a folder, survive a power cut where that is possible.
+
+    Raises:
+        OSError: The disk is full or broken.
+    """
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

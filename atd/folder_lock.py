@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from atd.errors import UserError
+from atd.files import try_lock
 
 __all__ = ["hold", "release"]
 
@@ -35,7 +36,7 @@ def hold(file: Path) -> None:
         return
     handle = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
     end = time.monotonic() + _PATIENCE
-    while not _try_lock(handle):
+    while try_lock(handle) is False:
         if time.monotonic() > end:
             os.close(handle)
             raise UserError(
@@ -58,15 +59,3 @@ def _is_open(file: Path, handle: int) -> bool:
     with contextlib.suppress(FileNotFoundError):
         return os.path.samestat(os.fstat(handle), file.stat())
     return False
-
-
-def _try_lock(handle: int) -> bool:
-    try:
-        import fcntl
-
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except (ImportError, OSError):
-        return True
-    return True

@@ -132,12 +132,13 @@ class Run:
         self.processes.on_main(lambda: self.folder.claim(self.config))
         self.log.start(self.processes)
         if self.splits is None:
+            names = self.processes.agree(self.folder.set_names())
             with self.processes.accelerator.main_process_first():
-                self.splits = load_splits(self.config)
-        splits = self.splits
-        self.processes.on_main(lambda: self.folder.claim_images(fingerprint_images(splits)))
+                self.splits = load_splits(self.config, names)
+        found = fingerprint_images(self.splits)
+        self.processes.on_main(lambda: self.folder.claim_images(found, self.config))
         self.logbook = Logbook(self.folder.path if self.processes.is_main else None, self.log)
-        self.say(describe(splits))
+        self.say(describe(self.splits))
 
     @property
     def ingredients(self) -> Ingredients:
@@ -145,12 +146,22 @@ class Run:
         assert self.splits is not None, "the image sets have not been read"
         return Ingredients(self.config, self.splits, self.processes)
 
-    def fit(self, task: Task) -> None:
-        """Trains a task to its end, from the start or from its saved state."""
-        run = self.config.run
-        keep, minutes = run.keep, run.save_minutes
-        state = self.folder.state
-        fit(task, state, self.processes, self.logbook, keep=keep, save_minutes=minutes)
+    def fit(self, task: Task, *, extendable: bool = False) -> None:
+        """Trains a task to its end, from the start or from its saved state.
+
+        Args:
+            task: The task.
+            extendable: Whether its training may go on later for more epochs.
+        """
+        fit(
+            task,
+            self.folder.state,
+            self.processes,
+            self.logbook,
+            keep=self.config.run.keep,
+            save_minutes=self.config.run.save_minutes,
+            extendable=extendable,
+        )
 
     def say(self, text: str) -> None:
         """Tells the user something, once."""
@@ -230,7 +241,7 @@ def _weights(run: Run) -> None:
 
 def _atd(run: Run) -> None:
     task = adversarial_gan(run.ingredients, run.backbone)
-    run.fit(task)
+    run.fit(task, extendable=run.config.atd.step_schedule == "constant")
     run.detector = task.detector.requires_grad_(False).eval()
 
 

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from atd.artefacts import detector_problem, report_digests, report_problem
 from atd.config import Config, load, to_yaml
 from atd.errors import UserError
+from atd.files import clear_litter, write_text
 from atd.folder_lock import hold, release
 
 __all__ = ["RunFolder"]
@@ -28,6 +30,18 @@ _EXECUTION = (
 )
 _FREE = (*_EXECUTION, "evaluate.")
 """Options that may change between two commands on one folder: they do not touch the training."""
+_SOURCES = (
+    "data.id",
+    "data.id_test",
+    "data.outliers",
+    "data.ood_val",
+    "data.ood_test",
+    "data.near_test",
+    "data.root",
+    "data.openood",
+)
+"""Where images lie: that may change as long as the images are the same (`claim_images`)."""
+_FOLDERS = ("state", "state/scores", "tensorboard", "detector", "report", "logs")
 
 
 @dataclass(frozen=True)
@@ -72,64 +86,126 @@ class RunFolder:
 
         Raises:
             UserError: The folder belongs to a run with other options, is in use by another
-                process, or cannot be written.
+                process, holds a file where a folder belongs, or cannot be written.
         """
-        if self.config.exists():
-            different = _differences(load(self.config), config)
-            blocking = [key for key in different if not key.startswith(_FREE)]
-            if blocking:
-                raise UserError(
-                    f"{self.path}: belongs to a run with another {', '.join(blocking[:4])}; choose "
-                    "another run.name or run.dir, or delete the folder"
-                )
-            if any(key.startswith("evaluate.") for key in different):
-                self._finished.unlink(missing_ok=True)
-        temporary = self.config.with_name("config.yaml.tmp")
+        stored = self._stored_config()
+        different = [] if stored is None else _differences(stored, config)
+        if stored is not None:
+            self._require_same(stored, config, different)
+        for name in _FOLDERS:
+            if os.path.lexists(self.path / name) and not (self.path / name).is_dir():
+                raise UserError(f"{self.path / name}: is no folder; move it away and start again")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            others = set(self.path.iterdir()) - {temporary}
-            if others and not self.config.exists():
+            clear_litter(self.path)
+            if stored is None and any(self.path.iterdir()):
                 raise UserError(
                     f"{self.path}: not empty and not a run folder; choose another run.dir"
                 )
-            temporary.write_text(to_yaml(config), encoding="utf-8")
-            os.replace(temporary, self.config)
+            if not all(key.startswith(_EXECUTION) for key in different):
+                self._finished.unlink(missing_ok=True)
+            if not any(key in _SOURCES for key in different):
+                self._write_config(config)
             self.state.mkdir(exist_ok=True)
             hold(self._lock)
+            clear_litter(self.state)
         except OSError as error:
             raise UserError(
                 f"{self.path}: the run folder cannot be written ({error.strerror})"
             ) from None
 
-    def claim_images(self, fingerprint: Mapping[str, Any]) -> None:
+    def _stored_config(self) -> Config | None:
+        """The options of the run so far; None for a new folder. A damaged file has a copy."""
+        problem: UserError | None = None
+        for file in (self.config, self._config_copy):
+            try:
+                if file.read_text(encoding="utf-8").strip():
+                    return load(file)
+            except UserError as error:
+                problem = problem or error
+            except (OSError, ValueError):
+                continue
+        if problem is not None:
+            raise problem
+        if os.path.exists(self.config):
+            raise UserError(
+                f"{self.config}: empty or not readable; put it back, or choose another run.dir"
+            )
+        return None
+
+    def _require_same(self, stored: Config, config: Config, different: list[str]) -> None:
+        """Refuses options that the training so far was not made with."""
+        blocking = [
+            key
+            for key in different
+            if not key.startswith(_FREE)
+            and key not in _SOURCES
+            and not (key == "atd.epochs" and _goes_on(stored, config))
+        ]
+        if not blocking:
+            return
+        remedy = "choose another run.name or run.dir, or delete the folder"
+        later = all(key.startswith(("atd.", "detector.")) for key in blocking)
+        reusable = config.atd.features == "backbone" and not stored.atd.finetune
+        weights = self.detector / "model.safetensors"
+        if later and reusable and os.path.exists(weights):
+            remedy = (
+                f"to start from its backbone, add backbone.weights={weights} and another run.name "
+                "to the command"
+            )
+        keys = ", ".join(blocking[:4])
+        raise UserError(f"{self.path}: belongs to a run with another {keys}; {remedy}")
+
+    def _write_config(self, config: Config) -> None:
+        text = to_yaml(config)
+        write_text(self.config, text)
+        write_text(self._config_copy, text)
+
+    def set_names(self) -> dict[str, str]:
+        """Names of the training sets when the run began, by title; empty for a new run.
+
+        Which images are held out depends on them, also after a folder was renamed.
+        """
+        try:
+            before = json.loads(self._images.read_text(encoding="utf-8"))
+            return {title: str(item["name"]) for title, item in before.items()}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return {}
+
+    def claim_images(self, fingerprint: Mapping[str, Any], config: Config) -> None:
         """Notes what images the run has, or checks that they are those it began with.
 
         Args:
             fingerprint: `atd.data.fingerprint.fingerprint_images` of the sets.
+            config: The resolved options of the run, which may say where the images lie now.
 
         Raises:
             UserError: A set has other images than at the first start, or the note is damaged.
         """
         # Imported here so that a finished run says so at once.
         from atd.data.fingerprint import changed_images
-        from atd.files import replacing
 
-        if not self._images.exists():
-            with replacing(self._images) as temporary:
-                temporary.write_text(json.dumps(fingerprint, indent=1), encoding="utf-8")
-            return
-        try:
-            before = json.loads(self._images.read_text(encoding="utf-8"))
-            change = changed_images(before, fingerprint)
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise UserError(
-                f"{self._images}: damaged; delete it if the images are those the run began with"
-            ) from None
-        if change:
-            raise UserError(
-                f"{self.path}: the images are not those that this run began with: {change}; "
-                "restore them, or choose another run.name to train on these"
-            )
+        if self._images.exists():
+            try:
+                before = json.loads(self._images.read_text(encoding="utf-8"))
+                change = changed_images(before, fingerprint)
+            except (OSError, ValueError, KeyError, TypeError, AttributeError):
+                raise UserError(
+                    f"{self._images}: damaged; delete it if the images are those the run began with"
+                ) from None
+            if change:
+                raise UserError(
+                    f"{self.path}: the images are not those that this run began with: {change}; "
+                    "restore them, or choose another run.name to train on these"
+                )
+        else:
+            write_text(self._images, json.dumps(fingerprint, indent=1))
+        if self._stored_config() != config:
+            self._write_config(config)
+
+    @property
+    def _config_copy(self) -> Path:
+        return self.state / "config.yaml"
 
     @property
     def _images(self) -> Path:
@@ -144,15 +220,36 @@ class RunFolder:
         return self.state / "finished"
 
     def finish(self) -> None:
-        """Marks the run as finished and lets others in."""
-        self._finished.touch()
+        """Notes what the finished run left behind, and lets others in."""
+        write_text(self._finished, json.dumps(report_digests(self.report), indent=1))
         release(self._lock)
 
-    def is_finished(self, config: Config) -> bool:
-        """Whether the run was finished with just these options."""
-        if not (self._finished.exists() and self.config.exists()):
+    def was_finished(self, config: Config) -> bool:
+        """Whether the run once came to its end with just these options."""
+        if not (os.path.exists(self._finished) and os.path.exists(self.config)):
             return False
-        return all(key.startswith(_EXECUTION) for key in _differences(load(self.config), config))
+        stored = self._stored_config()
+        if stored is None:
+            return False
+        return all(key.startswith(_EXECUTION) for key in _differences(stored, config))
+
+    def problem(self) -> str:
+        """What a finished run lacks: one line that begins with the path, or nothing."""
+        try:
+            digests = json.loads(self._finished.read_text(encoding="utf-8") or "{}")
+        except (OSError, ValueError):
+            digests = {}
+        digests = digests if isinstance(digests, dict) else {}
+        return detector_problem(self.detector) or report_problem(self.report, digests)
+
+    def is_finished(self, config: Config) -> bool:
+        """Whether the run was finished with just these options, and all it left is whole."""
+        return self.was_finished(config) and not self.problem()
+
+
+def _goes_on(stored: Config, config: Config) -> bool:
+    """Whether the discriminator's training may go on for more epochs: no schedule is stretched."""
+    return config.atd.epochs > stored.atd.epochs and config.atd.step_schedule == "constant"
 
 
 def _differences(one: Config, other: Config) -> list[str]:

@@ -258,7 +258,7 @@ def test_a_failed_folder_keeps_the_old_one(tmp_path, monkeypatch, at_once):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(files, "_sync", full)
+        patch.setattr(files, "sync", full)
         with pytest.raises(OSError, match="No space"):
             make(tmp_path / "sv")
     assert (tmp_path / "sv" / "mark").read_text() == "old"

@@ -15,7 +15,8 @@ from atd.config import load
 from atd.data.splits import load_splits
 from atd.detectors.base import Detector
 from atd.errors import UserError
-from atd.pipeline import Run
+from atd.pipeline import STAGES, Run
+from atd.run_folder import RunFolder
 from atd.training.adversarial_gan import AdversarialGan
 from atd.training.processes import Processes
 from atd.training.robust_pretraining import RobustPretraining
@@ -147,6 +148,119 @@ def test_other_training_options_are_refused_and_touch_nothing(start, copied):
     assert {file: file.read_bytes() for file in copied.rglob("*") if file.is_file()} == before
 
 
+def cut(file):
+    file.write_bytes(file.read_bytes()[:-5])
+
+
+def flip(file):
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 4
+    file.write_bytes(content)
+
+
+def delete(path):
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def is_finished(run):
+    return run.folder.is_finished(run.config)
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("detector", delete),
+        ("detector/config.json", cut),
+        ("detector/model.safetensors", delete),
+        ("detector/model.safetensors", cut),
+        ("detector/model.safetensors", flip),
+        ("report", delete),
+        ("report/results.json", cut),
+        ("report/results.json", flip),
+        ("report/report.md", delete),
+        ("report/report.html", flip),
+        ("report/scores.npz", flip),
+        ("report/scores.png", cut),
+    ],
+)
+def test_what_a_finished_run_lacks_is_named(tiny_run, copied, name, damage):
+    folder = RunFolder(copied)
+    assert folder.is_finished(tiny_run.config)
+    damage(copied / name)
+    assert folder.problem().startswith(f"{copied / name}: ")
+    assert not folder.is_finished(tiny_run.config)
+
+
+def test_what_a_finished_run_lacks_is_made_again_without_training(
+    start, tiny_run, copied, monkeypatch
+):
+    no_training(monkeypatch)
+    flip(copied / "detector" / "model.safetensors")
+    delete(copied / "report")
+    scores = sorted((copied / "state" / "scores").rglob("*.npz"))
+    for damage, file in zip((flip, cut, lambda f: f.write_bytes(b"")), scores, strict=False):
+        damage(file)
+    (copied / "stats.jsonl").write_bytes(b'{"stage": 3}\n[]\n\xff\xfe\n')
+    run = start(folder=copied)
+    assert not is_finished(run)
+    results = run.execute()
+    assert is_finished(run)
+    assert results["mean"] == tiny_run.results["mean"]
+    before, after = (Detector.from_pretrained(f / "detector") for f in (tiny_run.folder, copied))
+    assert same(before, after)
+    assert after.threshold == before.threshold
+
+
+def test_a_report_that_the_user_put_in_its_place_stays(tiny_run, copied):
+    results = json.loads((copied / "report" / "results.json").read_text())
+    results["provenance"]["date"] = "another"
+    (copied / "report" / "results.json").write_text(json.dumps(results))
+    assert RunFolder(copied).is_finished(tiny_run.config)
+
+
+def test_a_new_threshold_of_the_users_is_not_taken_for_damage(tiny_run, copied):
+    detector = Detector.from_pretrained(copied / "detector")
+    detector.set_threshold(0.5, "mine")
+    detector.save_pretrained(copied / "detector")
+    assert RunFolder(copied).is_finished(tiny_run.config)
+
+
+@pytest.mark.parametrize("keep", [1, 2])
+def test_more_epochs_end_as_if_they_had_been_asked_for_at_once(start, tmp_path, tiny_run, keep):
+    weights = f"backbone.weights={tiny_run.folder / 'detector' / 'model.safetensors'}"
+    options = [weights, f"run.keep={keep}"]
+    whole, *_ = start("atd.epochs=3", *options, folder=tmp_path / "whole").train()
+    start("atd.epochs=2", *options).train()
+    longer, *_ = start("atd.epochs=3", *options).train()
+    assert same(whole, longer)
+    lines = [(tmp_path / name / "stats.jsonl").read_text() for name in ("whole", "run")]
+    steps = [[json.loads(line)["step"] for line in text.splitlines()] for text in lines]
+    assert steps[0] == steps[1]
+
+
+def test_the_remedy_for_other_options_of_the_discriminator_works(start, copied, tmp_path):
+    with pytest.raises(UserError, match="start from its backbone") as error:
+        start("atd.epsilon=0.01", folder=copied).train()
+    option = next(word for word in str(error.value).split() if word.startswith("backbone.weights="))
+    detector, *_ = start("atd.epsilon=0.01", "atd.epochs=1", option).train()
+    assert same(detector.backbone, Detector.from_pretrained(copied / "detector").backbone)
+
+
+def test_each_stage_takes_what_those_before_it_have_made():
+    made = set()
+    for stage in STAGES:
+        assert set(stage.needs) <= made
+        made.add(stage.makes)
+    assert len({stage.name for stage in STAGES}) == len(STAGES)
+
+
+def test_a_run_can_end_early_and_go_on_later(start, tmp_path):
+    run = start("atd.epochs=1").until("pretrain")
+    assert run.backbone is not None
+    assert run.detector is None
+    assert not (tmp_path / "run" / "detector").exists()
+
+
 @pytest.fixture
 def flat(tmp_path):
     """A folder of 40 images without classes."""
@@ -170,6 +284,20 @@ def test_images_that_changed_between_two_starts_are_noticed(start, flat, tmp_pat
         start(f"data.id=folder:{flat}").train()
     with pytest.raises(AssertionError):
         start(f"data.id=folder:{flat}", folder=tmp_path / "new").train()
+
+
+def test_a_folder_that_was_moved_and_renamed_has_the_same_images(start, flat, tmp_path, capsys):
+    run = start(f"data.id=folder:{flat}", "pretrain.objective=trades", "atd.epochs=1")
+    first, *_ = run.train()
+    moved = tmp_path / "elsewhere" / "other name"
+    moved.parent.mkdir()
+    flat.rename(moved)
+    for file in sorted(moved.iterdir()):
+        file.rename(file.with_name(f"photo {file.name}"))
+    again, *_ = start(
+        f"data.id=folder:{moved}", "pretrain.objective=trades", "atd.epochs=1"
+    ).train()
+    assert same(first, again)
 
 
 def test_every_process_keeps_a_log_on_request(start, tmp_path):

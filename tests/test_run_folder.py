@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -66,22 +67,22 @@ def test_where_and_on_what_it_runs_may_change(folder, make, change):
     folder.claim(make())
     folder.finish()
     folder.claim(make(change))
-    assert folder.is_finished(make(change))
+    assert folder.was_finished(make(change))
 
 
 def test_other_evaluation_options_only_unfinish_the_run(folder, make):
     folder.claim(make())
-    assert not folder.is_finished(make())
+    assert not folder.was_finished(make())
     folder.finish()
-    assert folder.is_finished(make())
-    assert not folder.is_finished(make("evaluate.limit=3"))
-    assert not folder.is_finished(make("atd.epochs=3"))
+    assert folder.was_finished(make())
+    assert not folder.was_finished(make("evaluate.limit=3"))
+    assert not folder.was_finished(make("atd.epochs=3"))
     folder.claim(make("evaluate.limit=3"))
-    assert not folder.is_finished(make("evaluate.limit=3"))
+    assert not folder.was_finished(make("evaluate.limit=3"))
 
 
 def test_a_folder_that_does_not_exist_is_not_finished(folder, make):
-    assert not folder.is_finished(make())
+    assert not folder.was_finished(make())
     assert not folder.path.exists()
 
 
@@ -117,22 +118,113 @@ def test_a_full_disk_is_named_and_later_forgotten(folder, make, monkeypatch, whe
     assert load(folder.config) == make()
 
 
-def test_a_damaged_config_is_named(folder, make):
+def spoil(file):
+    file.write_text("atd: {epochs: many}")
+
+
+def empty(file):
+    file.write_text("")
+
+
+def delete(file):
+    file.unlink()
+
+
+@pytest.mark.parametrize("damage", [spoil, empty, delete])
+def test_a_damaged_config_is_made_again_from_its_copy(folder, make, damage):
+    folder.claim(make("run.seed=3"))
+    damage(folder.config)
+    assert "run.seed" in refused(folder, make())
+    folder.claim(make("run.seed=3"))
+    assert load(folder.config) == make("run.seed=3")
+
+
+@pytest.mark.parametrize("damage", [spoil, empty])
+def test_a_damaged_config_without_a_copy_is_named(folder, make, damage):
     folder.claim(make())
-    folder.config.write_text("atd: {epochs: many}")
+    (folder.state / "config.yaml").unlink()
+    damage(folder.config)
     assert "config.yaml" in refused(folder, make())
 
 
-IMAGES = {"ID training": {"name": "x", "images": 3, "files": "a", "labels": "b", "pixels": "c"}}
+@pytest.mark.parametrize("name", ["state", "state/scores", "tensorboard", "detector", "report"])
+def test_a_file_where_a_folder_belongs_is_named(folder, make, name):
+    folder.claim(make())
+    if name == "state":
+        shutil.rmtree(folder.state)
+    (folder.path / name).write_text("")
+    assert f"{folder.path / name}: is no folder; move it away" in refused(folder, make())
+
+
+def test_litter_of_killed_runs_goes_and_nothing_else(folder, make):
+    litter = folder.path / f".config.yaml.{'0' * 16}.atd-tmp"
+    litter.mkdir(parents=True)
+    folder.claim(make())  # a run that was killed before it had a config is a new one
+    below = folder.state / f".atd.safetensors.{'0' * 16}.atd-tmp"
+    for mine in (litter, below):
+        mine.mkdir()
+        (mine / "half").touch()
+    (folder.path / "notes.tmp").write_text("precious")
+    folder.claim(make())
+    assert not litter.exists()
+    assert not below.exists()
+    assert (folder.path / "notes.tmp").exists()
+
+
+def test_more_epochs_go_on_where_no_schedule_is_stretched(folder, make):
+    folder.claim(make("atd.epochs=2"))
+    folder.claim(make("atd.epochs=4"))
+    assert load(folder.config).atd.epochs == 4
+    assert "atd.epochs" in refused(folder, make("atd.epochs=3"))
+    assert "pretrain.epochs" in refused(folder, make("atd.epochs=4", "pretrain.epochs=9"))
+    rising = make("atd.epochs=5", "atd.step_schedule=rising")
+    assert "atd.step_schedule" in refused(folder, rising)
+
+
+def test_rising_attacks_keep_their_number_of_epochs(folder, make):
+    folder.claim(make("atd.step_schedule=rising"))
+    assert "another atd.epochs; " in refused(
+        folder, make("atd.step_schedule=rising", "atd.epochs=9")
+    )
+
+
+SET = {"name": "x", "images": 3, "files": "a", "labels": "b", "pixels": "c", "content": "d"}
+IMAGES = {"ID training": SET, "OOD test x": {**SET, "content": "e"}}
+
+
+@pytest.mark.parametrize("key", ["data.id=folder:b", "data.root=b", "data.ood_test=[folder:b]"])
+def test_moved_and_renamed_images_are_the_same(folder, make, key):
+    folder.claim(make())
+    folder.claim_images(IMAGES, make())
+    moved = {
+        "ID training": {**SET, "name": "b", "files": "other"},
+        "OOD test b": {**IMAGES["OOD test x"], "files": "other"},
+    }
+    folder.claim(make(key))
+    assert load(folder.config) == make()  # until the images have been seen
+    folder.claim_images(moved, make(key))
+    assert load(folder.config) == make(key)
+    assert folder.set_names() == {"ID training": "x", "OOD test x": "x"}
+
+
+def test_other_images_at_another_place_are_refused(folder, make):
+    folder.claim(make())
+    folder.claim_images(IMAGES, make())
+    for title in IMAGES:
+        other = {**IMAGES, title: {**IMAGES[title], "content": "f"}}
+        folder.claim(make("data.id=folder:b"))
+        with pytest.raises(UserError, match="other pixels"):
+            folder.claim_images(other, make("data.id=folder:b"))
+        assert load(folder.config) == make()
 
 
 def test_other_images_need_another_folder(folder, make):
     folder.claim(make())
-    folder.claim_images(IMAGES)
+    folder.claim_images(IMAGES, make())
     before = (folder.state / "data.json").read_bytes()
-    folder.claim_images(IMAGES)
+    folder.claim_images(IMAGES, make())
     with pytest.raises(UserError) as error:
-        folder.claim_images({"ID training": {**IMAGES["ID training"], "images": 2}})
+        folder.claim_images({**IMAGES, "ID training": {**SET, "images": 2}}, make())
     text = str(error.value)
     assert "had 3 images and has 2 now" in text
     assert str(folder.path) in text
@@ -146,7 +238,7 @@ def test_a_damaged_note_of_the_images_is_named(folder, make, content):
     folder.claim(make())
     (folder.state / "data.json").write_text(content)
     with pytest.raises(UserError, match=r"data\.json: damaged; delete it"):
-        folder.claim_images(IMAGES)
+        folder.claim_images(IMAGES, make())
 
 
 def hold_elsewhere(folder):

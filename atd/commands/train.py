@@ -83,9 +83,12 @@ def _train(config: Config) -> None:
     from atd.run_folder import RunFolder
 
     folder = RunFolder(config.run.folder)
-    if folder.is_finished(config):
-        print(f"{folder.path} is finished; its report is {folder.report / 'report.md'}")
-        return
+    if folder.was_finished(config):
+        problem = folder.problem()
+        if not problem:
+            print(f"{folder.path} is finished; its report is {folder.report / 'report.md'}")
+            return
+        print(f"{problem}; it is made again, from what was trained")
     from atd.pipeline import Run
     from atd.reporting.report import summary_table
     from atd.training.processes import Processes

@@ -14,6 +14,7 @@ from atd.data.splits import DataSplits
 __all__ = ["changed_images", "fingerprint_images"]
 
 _SAMPLE = 32
+_TEST = "OOD test "
 
 Fingerprint = dict[str, dict[str, Any]]
 
@@ -25,8 +26,9 @@ def fingerprint_images(splits: DataSplits) -> Fingerprint:
         splits: The sets; 32 images of each are decoded, spread over it.
 
     Returns:
-        For each set its name, the number of its images, and hashes of all names, of all labels
-        and of the sample's pixels. Nothing but numbers and strings.
+        For each set its name, the number of its images, and hashes of all names, of all labels,
+        of the sample's pixels and, where the images have just been read, of all their pixels.
+        Nothing but numbers and strings.
     """
     sets = {
         "ID training": splits.id_train,
@@ -34,12 +36,13 @@ def fingerprint_images(splits: DataSplits) -> Fingerprint:
         "ID test": splits.id_test,
         "outliers": splits.outlier_train,
         "OOD validation": splits.outlier_val,
-        **{f"OOD test {name}": images for name, images in splits.ood_test.items()},
+        **{f"{_TEST}{name}": images for name, images in splits.ood_test.items()},
     }
-    return {title: _fingerprint(images) for title, images in sets.items()}
+    contents = splits.contents
+    return {title: _fingerprint(images, contents.get(title, "")) for title, images in sets.items()}
 
 
-def _fingerprint(images: ImageSet) -> dict[str, Any]:
+def _fingerprint(images: ImageSet, content: str) -> dict[str, Any]:
     count = len(images)
     sample = torch.linspace(0, count - 1, min(count, _SAMPLE)).round().long()
     pixels = images.fetch(sample) if count else torch.zeros(0, dtype=torch.uint8)
@@ -49,6 +52,7 @@ def _fingerprint(images: ImageSet) -> dict[str, Any]:
         "files": _hash(name.encode() for name in images.names()),
         "labels": _hash([*map(str.encode, images.classes), images.labels.numpy().tobytes()]),
         "pixels": _hash([pixels.contiguous().numpy().tobytes()]),
+        "content": content,
     }
 
 
@@ -63,6 +67,9 @@ def _hash(parts: Iterable[bytes]) -> str:
 def changed_images(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """Says in a few words which sets are others than before.
 
+    A set that was moved or renamed is the same as long as its images, in their order, and its
+    labels are the same.
+
     Args:
         before: An earlier `fingerprint_images`.
         now: The one of now.
@@ -70,7 +77,8 @@ def changed_images(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     Returns:
         The first set that differs and how, and how many more do; empty if none does.
     """
-    titles = [title for title in {**before, **now} if before.get(title) != now.get(title)]
+    titles = [title for title in before if not _is_among(title, before, now)]
+    titles += [title for title in now if title not in titles and not _is_among(title, now, before)]
     if not titles:
         return ""
     title = titles[0]
@@ -78,11 +86,26 @@ def changed_images(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     return f"{_difference(title, before.get(title, {}), now.get(title, {}))}{more}"
 
 
+def _is_among(title: str, some: Mapping[str, Any], others: Mapping[str, Any]) -> bool:
+    """Whether a set is among the others: under its title, or, an OOD test, under another one."""
+    titles = [other for other in others if title.startswith(_TEST) and other.startswith(_TEST)]
+    return any(_same(some[title], others.get(other, {})) for other in [title, *titles])
+
+
+def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    # Runs of earlier versions noted no hash of all pixels, so their files must have their names.
+    known = one.get("content") and other.get("content")
+    keys = ("images", "labels", "content") if known else ("name", "images", "files", "labels")
+    return all(one.get(key) == other.get(key) for key in (*keys, "pixels"))
+
+
 def _difference(title: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     name = now.get("name") or before.get("name")
     counts = before.get("images", 0), now.get("images", 0)
     if counts[0] != counts[1]:
         return f"{title} ({name}) had {counts[0]} images and has {counts[1]} now"
-    what = next(key for key in ("files", "labels", "pixels", "name") if before[key] != now[key])
-    others = {"files": "other files", "labels": "other labels", "pixels": "other pixels"}
-    return f"{title} ({name}) has {counts[1]} images as before, but {others.get(what, what)}"
+    keys = ("labels", "pixels", "content", "files", "name")
+    what = next(key for key in keys if before.get(key) != now.get(key))
+    words = {"files": "other files", "labels": "other labels", "name": "another name"}
+    other = words.get(what, "other pixels")
+    return f"{title} ({name}) has {counts[1]} images as before, but {other}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 import torch
@@ -29,6 +30,10 @@ class CheckedSet:
     images: ImageSet
     positions: dict[bytes, int]
     hashes: list[bytes]
+
+    def content(self) -> str:
+        """A hash of all images in their order, as hexadecimal text."""
+        return hashlib.blake2b(b"".join(self.hashes), digest_size=16).hexdigest()
 
 
 def check(title: str, images: ImageSet, data: DataConfig, loader: LoaderConfig) -> CheckedSet:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -42,6 +42,7 @@ class DataSplits:
         ood_test: OOD test sets by name.
         roles: `far` or `near` for each test set.
         selection: Test sets whose source has also been used for selecting epochs.
+        contents: A hash of all pixels of a set, by its title; of those that were just read.
     """
 
     id_train: ImageSet
@@ -52,13 +53,16 @@ class DataSplits:
     ood_test: Mapping[str, ImageSet]
     roles: Mapping[str, Role]
     selection: frozenset[str]
+    contents: Mapping[str, str] = field(default_factory=dict)
 
 
-def load_splits(config: Config) -> DataSplits:
+def load_splits(config: Config, names: Mapping[str, str] | None = None) -> DataSplits:
     """Loads, splits and checks every set that a run uses.
 
     Args:
         config: The options; `data` and `loader` matter.
+        names: Names that the ID training images and the outliers had before a folder was
+            renamed, by title (`RunFolder.set_names`): the same images are held out again.
 
     Returns:
         The sets, each read once: in memory, or checked and streaming.
@@ -71,14 +75,19 @@ def load_splits(config: Config) -> DataSplits:
     # Opened first: a mistake in a name should not cost a long wait.
     listed = _listed_tests(data)
     tests = {test.name: _open_test(test, data) for test in listed}
-    id_train, id_val, id_test = _checked_id(config)
-    outlier_train, outlier_val = _checked_outliers(config, id_train.images, id_val.images)
+    names = names or {}
+    id_train, id_val, id_test = _checked_id(config, names)
+    id_sets = (id_train.images, id_val.images)
+    outlier_train, outlier_val = _checked_outliers(config, *id_sets, names)
     for id_set in (id_train, id_val, id_test):
         forbid_shared(id_set, outlier_train)
         forbid_shared(id_set, outlier_val)
 
     selection = frozenset(test.name for test in listed if _selects(test, data))
     ood_test = {}
+    sets = ("ID training", "ID validation", "ID test", "outliers", "OOD validation")
+    checked = (id_train, id_val, id_test, outlier_train, outlier_val)
+    contents = {title: images.content() for title, images in zip(sets, checked, strict=True)}
     for name, images in tests.items():
         if images is None:
             images = jigsaw(id_test.images).renamed(name)
@@ -87,7 +96,8 @@ def load_splits(config: Config) -> DataSplits:
             forbid_shared(test, used)
         if name not in selection:
             forbid_shared(test, outlier_val)
-        ood_test[name] = drop_shared(test, id_test).images
+        test = drop_shared(test, id_test)
+        ood_test[name], contents[f"OOD test {name}"] = test.images, test.content()
     return DataSplits(
         id_train=id_train.images,
         id_val=id_val.images,
@@ -97,15 +107,16 @@ def load_splits(config: Config) -> DataSplits:
         ood_test=ood_test,
         roles={test.name: test.role for test in listed},
         selection=selection,
+        contents=contents,
     )
 
 
-def _checked_id(config: Config) -> list[CheckedSet]:
+def _checked_id(config: Config, names: Mapping[str, str]) -> list[CheckedSet]:
     """ID training, validation and test images; a copy stays where it matters most."""
     data = config.data
     titles = ("ID training", "ID validation", "ID test")
     checked: list[CheckedSet] = []
-    for title, images in zip(titles, _id_sets(data), strict=True):
+    for title, images in zip(titles, _id_sets(data, names), strict=True):
         current = check(title, images, data, config.loader)
         for earlier in checked:
             current = drop_shared(current, earlier)
@@ -113,8 +124,9 @@ def _checked_id(config: Config) -> list[CheckedSet]:
     return checked
 
 
-def _id_sets(data: DataConfig) -> tuple[ImageSet, ImageSet, ImageSet]:
+def _id_sets(data: DataConfig, names: Mapping[str, str]) -> tuple[ImageSet, ImageSet, ImageSet]:
     pool = open_source(data.id, split="train", data=data)
+    pool = pool.renamed(names.get("ID training", pool.name))
     _forbid_single_images(pool)
     own_test = data.id_test or protocol_id_test(data)
     if own_test:
@@ -162,10 +174,10 @@ def _hold_out(pool: ImageSet, fraction: float, purpose: str) -> tuple[ImageSet, 
 
 
 def _checked_outliers(
-    config: Config, id_train: ImageSet, id_val: ImageSet
+    config: Config, id_train: ImageSet, id_val: ImageSet, names: Mapping[str, str]
 ) -> tuple[CheckedSet, CheckedSet]:
     data, loader = config.data, config.loader
-    train, val = _outlier_sets(data, id_train, id_val)
+    train, val = _outlier_sets(data, id_train, id_val, names)
     checked_train = check("outliers", train, data, loader)
     checked_val = check("OOD validation", val, data, loader)
     if data.ood_val:
@@ -175,7 +187,7 @@ def _checked_outliers(
 
 
 def _outlier_sets(
-    data: DataConfig, id_train: ImageSet, id_val: ImageSet
+    data: DataConfig, id_train: ImageSet, id_val: ImageSet, names: Mapping[str, str]
 ) -> tuple[ImageSet, ImageSet]:
     """Outliers for training and validation.
 
@@ -187,7 +199,7 @@ def _outlier_sets(
     train, val = jigsaw(id_train), jigsaw(id_val)
     others = " + ".join(part for part in parts if part != own)
     if others:
-        rest, held = _other_outliers(others, data)
+        rest, held = _other_outliers(others, data, names)
         if own in parts:
             rest = join([rest, train.take(len(rest), _SEED)], rest.name)
             held = join([held, val.take(len(held), _SEED)], held.name)
@@ -197,9 +209,12 @@ def _outlier_sets(
     return train, val
 
 
-def _other_outliers(source: str, data: DataConfig) -> tuple[ImageSet, ImageSet]:
+def _other_outliers(
+    source: str, data: DataConfig, names: Mapping[str, str]
+) -> tuple[ImageSet, ImageSet]:
     """Outliers for training, and those held out (none if `data.ood_val` is given)."""
-    pool = open_source(source, split="train", data=data).take(data.outlier_limit, _SEED)
+    pool = open_source(source, split="train", data=data)
+    pool = pool.renamed(names.get("outliers", pool.name)).take(data.outlier_limit, _SEED)
     if data.ood_val:
         return pool, pool.subset(torch.arange(0))
     held, rest = _hold_out(pool, data.val_fraction, "validation")

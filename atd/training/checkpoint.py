@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from atd.errors import UserError
+from atd.files import replacing, sync
 
 __all__ = ["load_newest", "load_state", "save_state", "state_file"]
 
@@ -51,18 +52,12 @@ def save_state(path: Path, state: dict[str, Any], keep: int = 1) -> None:
     tensors: dict[str, Tensor] = {}
     skeleton = json.dumps(_split(state, tensors))
     metadata = {"state": skeleton, "crc32": _checksum(skeleton, tensors)}
-    temporary = path.with_name(path.name + ".tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, temporary, metadata=metadata)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        _make_room(path, keep)
-        os.replace(temporary, path)
-        _sync_folder(path.parent)
+        with replacing(path) as temporary:
+            save_file(tensors, temporary, metadata=metadata)
+            sync(temporary)  # on a full disk the earlier states stay where they are
+            _make_room(path, keep)
     except (OSError, SafetensorError) as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
         raise UserError(
             f"{path}: the training state cannot be written ({error}); the last good one is kept, "
             "free some space and run the same command again"
@@ -78,18 +73,11 @@ def _make_room(path: Path, keep: int) -> None:
         os.replace(slots[at - 1], slots[at])
 
 
-def _sync_folder(folder: Path) -> None:
-    # The new names survive a power cut; some file systems cannot promise that and refuse.
-    with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
 def load_newest(
-    folder: Path, stage: str, notice: Callable[[str], None]
+    folder: Path,
+    stage: str,
+    notice: Callable[[str], None],
+    is_useful: Callable[[dict[str, Any]], bool] = lambda _: True,
 ) -> tuple[Path, dict[str, Any]] | None:
     """Reads the newest good state of a stage; a damaged newer one is set aside.
 
@@ -98,7 +86,8 @@ def load_newest(
     Args:
         folder: The state folder.
         stage: The stage.
-        notice: Is told, in one line, about a state that is passed over.
+        notice: Is told, in one line, about a damaged state that is passed over.
+        is_useful: Whether a good state is to be taken; the next one is looked at otherwise.
 
     Returns:
         The file and its state, or None where there is none.
@@ -109,16 +98,20 @@ def load_newest(
     first = state_file(folder, stage)
     files = _states(first)
     problems: dict[Path, str] = {}
+    passed_over = 0
     for file in files:
         try:
             state = load_state(file)
         except UserError as error:
             problems[file] = str(error)
             continue
+        if not is_useful(state):
+            passed_over += 1
+            continue
         for damaged, problem in problems.items():
             _set_aside(damaged)
             notice(f"{problem.split(';')[0]}; it was set aside, and {file.name} is used")
-        if file != first and not problems:
+        if file != first and not problems and not passed_over:
             notice(f"{first}: missing training state; the one before it, {file.name}, is used")
         return file, state
     if len(problems) > 1:
@@ -127,7 +120,7 @@ def load_newest(
             "stage again"
         )
     if problems:
-        raise UserError(problems[files[0]])
+        raise UserError(next(iter(problems.values())))
     return None
 
 

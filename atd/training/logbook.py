@@ -10,6 +10,8 @@ from typing import Any
 
 from torch import Tensor
 
+from atd.errors import UserError
+from atd.files import replacing
 from atd.training.rank_log import RankLog
 
 __all__ = ["Logbook"]
@@ -37,20 +39,19 @@ class Logbook:
         return self._writer
 
     def forget_after(self, stage: str, step: int) -> None:
-        """Drops lines of a stage beyond a step: a resumed run writes them again."""
+        """Drops damaged lines and those of a stage beyond a step, which a resumed run writes again.
+
+        Raises:
+            UserError: There is a folder in the file's place.
+        """
         if self.folder is None or not (file := self.folder / "stats.jsonl").exists():
             return
-        lines = []
-        for line in file.read_text(encoding="utf-8").splitlines():
-            try:
-                entry = json.loads(line)
-            except ValueError:
-                continue
-            if entry["stage"] != stage or entry["step"] <= step:
-                lines.append(line + "\n")
-        temporary = file.with_name(file.name + ".tmp")
-        temporary.write_text("".join(lines), encoding="utf-8")
-        temporary.replace(file)
+        if not file.is_file():
+            raise UserError(f"{file}: is no file; move it away and run the same command again")
+        lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+        kept = [line for line in lines if _belongs(line, stage, step)]
+        with replacing(file) as temporary:
+            temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
 
     def scalars(
         self,
@@ -95,3 +96,12 @@ class Logbook:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
+
+
+def _belongs(line: str, stage: str, step: int) -> bool:
+    """Whether a line is whole, and not of a stage beyond a step."""
+    try:
+        entry = json.loads(line)
+        return bool(entry["stage"] != stage or entry["step"] <= step)
+    except (ValueError, KeyError, TypeError):
+        return False

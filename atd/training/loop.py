@@ -38,6 +38,7 @@ def fit(
     *,
     keep: int = 2,
     save_minutes: float = 10.0,
+    extendable: bool = False,
 ) -> None:
     """Trains a task to its end, from the start or from its saved state.
 
@@ -50,6 +51,8 @@ def fit(
         logbook: Where scalars go.
         keep: How many states to keep; a damaged one gives way to the one before it.
         save_minutes: Saves within an epoch whenever so much time has passed; 0 saves every step.
+        extendable: Keeps what training on for more epochs needs after the last one: right for a
+            task no schedule of which depends on its number of steps.
 
     Raises:
         Interrupted: A signal asked to stop; the state was saved.
@@ -57,7 +60,7 @@ def fit(
             died; the last good state is kept.
         LostContact: Another process died or hangs.
     """
-    progress = _Progress(task, folder, processes, logbook, keep, 60 * save_minutes)
+    progress = _Progress(task, folder, processes, logbook, keep, 60 * save_minutes, extendable)
     with in_contact(processes, progress.place), StopSignals() as stop:
         if progress.resume():
             return
@@ -83,9 +86,10 @@ class _Progress:
         logbook: Logbook,
         keep: int,
         interval: float,
+        extendable: bool,
     ) -> None:
         self.task, self.folder, self.processes, self.logbook = task, folder, processes, logbook
-        self.keep, self.interval = keep, interval
+        self.keep, self.interval, self.extendable = keep, interval, extendable
         self.meter = Meter(task, processes, logbook)
         self.step = 0
         self.best, self.best_epoch = float("-inf"), 0
@@ -101,7 +105,7 @@ class _Progress:
         """Loads what was saved; True if the stage is already finished."""
         saved = self._load()
         if saved is not None:
-            if saved["finished"]:
+            if saved["finished"] and not self._is_extended(saved):
                 self.task.load_weights(saved["best_weights"])
                 return True
             self._restore(saved["task"])
@@ -121,6 +125,14 @@ class _Progress:
         self.meter.restart()
         return False
 
+    def _is_extended(self, saved: dict[str, Any]) -> bool:
+        """Whether a finished training has to go on for more epochs."""
+        return self.extendable and saved["step"] < self.task.steps
+
+    def _is_useful(self, saved: dict[str, Any]) -> bool:
+        """Whether a state is enough to go on from; earlier versions kept less of a finished one."""
+        return saved["task"] is not None or not self._is_extended(saved)
+
     def _restore(self, state: dict[str, Any]) -> None:
         try:
             self.task.load(state)
@@ -133,7 +145,9 @@ class _Progress:
 
     def _load(self) -> dict[str, Any] | None:
         """The newest good state: the main process chooses it, all others read the same one."""
-        found = self.processes.on_main(lambda: load_newest(self.folder, self.task.stage, self._say))
+        found = self.processes.on_main(
+            lambda: load_newest(self.folder, self.task.stage, self._say, self._is_useful)
+        )
         name = self.processes.agree(found[0].name if found else "")
         if not name:
             return None
@@ -216,7 +230,7 @@ class _Progress:
             self.save()
 
     def save(self, finished: bool = False) -> None:
-        """Writes the state, once a step; a finished stage needs only its best weights.
+        """Writes the state, once a step; a finished stage may need its best weights only.
 
         All steps before it are logged by then, and none of them had a loss that was not finite.
         """
@@ -228,7 +242,7 @@ class _Progress:
             "best": self.best,
             "best_epoch": self.best_epoch,
             "best_weights": self.best_weights,
-            "task": None if finished else self.task.state(),
+            "task": self.task.state() if self.extendable or not finished else None,
         }
         # What the main process writes is what all go on from, so it must be what all have.
         self.processes.require_equal(state, self.task.stage, self.step)
@@ -239,6 +253,6 @@ class _Progress:
         self.meter.restart()
 
     def finish(self) -> None:
+        self.save(finished=True)
         if self.best_weights is not None:
             self.task.load_weights(self.best_weights)
-        self.save(finished=True)
