@@ -200,7 +200,7 @@ class RunFolder:
                 )
         else:
             write_text(self._images, json.dumps(fingerprint, indent=1))
-        if self._stored_config() != config:
+        if self.config.read_text(encoding="utf-8").rstrip() != to_yaml(config).rstrip():
             self._write_config(config)
 
     @property
