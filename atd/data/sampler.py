@@ -11,17 +11,19 @@ from torch import Tensor
 __all__ = ["generator_for", "positions_to_indices"]
 
 
-def generator_for(*key: int | str) -> torch.Generator:
-    """Makes a CPU generator whose state depends on a key and on nothing else.
+def generator_for(*key: int | str, device: torch.device | str = "cpu") -> torch.Generator:
+    """Makes a generator whose state depends on a key and on nothing else.
 
     Args:
         *key: Numbers and words that name the use, e.g. `("order", seed, epoch)`.
+        device: Where it draws. Equal keys give equal draws on devices of one kind, not on a CPU
+            and a GPU.
 
     Returns:
-        The generator; equal keys give equal draws, and no global random state is touched.
+        The generator; no global random state is touched.
     """
     digest = hashlib.sha256(repr(key).encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+    return torch.Generator(device).manual_seed(int.from_bytes(digest[:7], "big"))
 
 
 def positions_to_indices(size: int, seed: int, start: int, count: int) -> Tensor:

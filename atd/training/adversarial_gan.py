@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,6 +22,7 @@ from atd.training.image_attack import ImageAttack
 from atd.training.logbook import Logbook
 from atd.training.losses import crowding, discriminator_loss, generator_loss, moment_distance
 from atd.training.processes import Processes
+from atd.training.schedule import update_average
 from atd.training.stream import Stream
 from atd.training.validation import validate
 
@@ -41,7 +43,7 @@ class AdversarialGan:
     All that the discriminator's update needs is computed for the parts of a batch one after the
     other. What needs the whole batch, the generator's update above all, gets the whole batch.
 
-    A backbone that is not trained is passed through by way of `FrozenPass`.
+    A backbone that is not trained, or that is attacked, is passed through by way of `FrozenPass`.
 
     Args:
         detector: Backbone and discriminator, on the device.
@@ -79,10 +81,11 @@ class AdversarialGan:
         detector.requires_grad_(False).eval()
         detector.discriminator.requires_grad_(True)
         self.frozen_pass: FrozenPass | None = None
-        if detector.backbone is not None and not config.finetune:
+        if detector.backbone is not None:
             self.frozen_pass = FrozenPass(detector.backbone, bfloat16=bfloat16, compiled=compiled)
         # A backbone behind a frozen pass stays frozen; going through it in every step takes time.
         self.trained = detector if self.frozen_pass is None else detector.discriminator
+        self.average = copy.deepcopy(detector) if config.ema else None
         groups: list[dict[str, Any]] = [{"params": list(detector.discriminator.parameters())}]
         if config.finetune and detector.backbone is not None:
             detector.backbone.requires_grad_(True)
@@ -113,13 +116,18 @@ class AdversarialGan:
 
     def _draws(self, purpose: str, step: int, shape: tuple[int, ...]) -> Tensor:
         """This process's share of draws for the whole batch, equal for any process count."""
-        generator = generator_for("atd", purpose, self.seed, step)
-        draws = torch.randn((self.batch_size, *shape), generator=generator)
-        return draws[self.streams[0].share].to(self.processes.device)
+        device = self.processes.device
+        generator = generator_for("atd", purpose, self.seed, step, device=device)
+        draws = torch.randn((self.batch_size, *shape), generator=generator, device=device)
+        return draws[self.streams[0].share]
 
     def _features(self, images: Tensor) -> Tensor:
+        """Features as the discriminator sees them, differentiable in the images only."""
         if self.frozen_pass is not None:
             return self.detector.standardised(self.frozen_pass.features(images))
+        return self._trained_features(images)
+
+    def _trained_features(self, images: Tensor) -> Tensor:
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.bfloat16):
             return at_least_float32(self.detector.features(images))
 
@@ -141,6 +149,10 @@ class AdversarialGan:
             sides = [part[len(part) // 2 :] for part in features]
             scalars |= self._update_generator(step, torch.cat(sides))
         self._follow_statistics(torch.cat(features))
+        if self.frozen_pass is not None and self.config.finetune:
+            self.frozen_pass.refresh()
+        if self.average is not None:
+            update_average(self.average, self.detector, self.config.ema, step)
         return scalars
 
     def _attacked(self, step: int, inliers: Tensor, outliers: Tensor) -> list[Tensor]:
@@ -200,7 +212,7 @@ class AdversarialGan:
         self.optimizer.zero_grad(set_to_none=True)
         losses, found = [], []
         for index, part in enumerate(real):
-            samples = self._features(part) if self.config.finetune else part
+            samples = self._trained_features(part) if self.config.finetune else part
             if generated is not None:
                 samples = torch.cat([samples, generated[index]])
             logits = self.detector.discriminator(samples).unflatten(0, (-1, len(part) // 2))
@@ -260,7 +272,8 @@ class AdversarialGan:
 
     def validate(self, step: int, logbook: Logbook) -> dict[str, float]:
         """Attacked and clean AUROC on held-out images (see `Task`)."""
-        return validate(self.detector, self.validation, self.config, self.processes, logbook, step)
+        detector = self.detector if self.average is None else self.average
+        return validate(detector, self.validation, self.config, self.processes, logbook, step)
 
     def warnings(self, means: dict[str, float]) -> list[str]:
         """See `Task`."""
@@ -268,6 +281,8 @@ class AdversarialGan:
 
     def _parts(self) -> dict[str, Any]:
         parts: dict[str, Any] = {"detector": self.detector, "optimizer": self.optimizer}
+        if self.average is not None:
+            parts["average"] = self.average
         if self.generator is not None:
             parts["generator"] = self.generator
         if self.generator_optimizer is not None:
@@ -289,7 +304,8 @@ class AdversarialGan:
 
     def weights(self) -> dict[str, Any]:
         """See `Task`."""
-        return {key: value.detach().clone() for key, value in self.detector.state_dict().items()}
+        detector = self.detector if self.average is None else self.average
+        return {key: value.detach().clone() for key, value in detector.state_dict().items()}
 
     def load_weights(self, weights: dict[str, Any]) -> None:
         """See `Task`."""

@@ -82,9 +82,10 @@ class ImageAttack:
             return self.carried[side].start(step)
         stream = self.streams[side]
         name = ("attack-id", "attack-outlier")[side]
-        generator = generator_for("atd", name, self.seed, step)
-        draws = torch.rand((stream.batch_size, *images.shape[1:]), generator=generator)
-        return (2 * draws - 1)[stream.share].to(images.device)
+        generator = generator_for("atd", name, self.seed, step, device=images.device)
+        shape = (stream.batch_size, *images.shape[1:])
+        draws = torch.rand(shape, generator=generator, device=images.device)
+        return (2 * draws - 1)[stream.share]
 
     def _attack(
         self, step: int, images: Tensor, noise: Tensor, logits: Callable[[Tensor], Tensor]

@@ -23,6 +23,9 @@ from atd.training.task import Task
 
 __all__ = ["Task", "fit", "is_finished"]
 
+_CHEAP_SAVE = 0.25
+"""Seconds; a state that is written faster is written after every epoch."""
+
 
 def is_finished(folder: Path, stage: str) -> bool:
     """Whether a stage has been trained to its end in this state folder."""
@@ -95,6 +98,7 @@ class _Progress:
         self.best, self.best_epoch = float("-inf"), 0
         self.best_weights: dict[str, Any] | None = None
         self.saved, self.saved_step = time.monotonic(), -1
+        self.save_seconds = 0.0
         self.bar: Any = None
 
     def place(self) -> str:
@@ -203,7 +207,8 @@ class _Progress:
         if measured["selection"] > self.best:
             self.best, self.best_epoch = measured["selection"], epoch
             self.best_weights = self.task.weights()
-        self.save()
+        if not self._is_save_costly():
+            self.save()
 
     def _say(self, text: str) -> None:
         self.logbook.rank_log.write(text)
@@ -213,6 +218,13 @@ class _Progress:
     def is_due(self) -> bool:
         """Whether it is time to log or to save; only the main process's clock counts."""
         return self.processes.is_main and (self.meter.is_due() or self._is_save_due())
+
+    def _is_save_costly(self) -> bool:
+        """Whether saving after every epoch would take more than a twentieth of the time."""
+        since = time.monotonic() - self.saved
+        costly = self.save_seconds > _CHEAP_SAVE and since < 20 * self.save_seconds
+        # The main process decides, for all must save together.
+        return self.processes.any(self.processes.is_main and costly)
 
     def _is_save_due(self) -> bool:
         return self.processes.is_main and time.monotonic() - self.saved >= self.interval
@@ -247,9 +259,10 @@ class _Progress:
         # What the main process writes is what all go on from, so it must be what all have.
         self.processes.require_equal(state, self.task.stage, self.step)
         # All processes end alike when the disk is full, and none goes on before it is written.
-        file = state_file(self.folder, self.task.stage)
+        file, started = state_file(self.folder, self.task.stage), time.monotonic()
         self.processes.on_main(lambda: save_state(file, state, self.keep))
         self.saved, self.saved_step = time.monotonic(), self.step
+        self.save_seconds = self.saved - started
         self.meter.restart()
 
     def finish(self) -> None:

@@ -16,6 +16,7 @@ from atd.attacks import Attacked, fgsm, pgd
 from atd.backbones.base import Backbone
 from atd.backbones.folding import FrozenPass
 from atd.config import PretrainConfig
+from atd.compiled import compiled_function
 from atd.data.images import ImageSet, batches
 from atd.data.sampler import generator_for
 from atd.inference import at_least_float32, filled, frozen
@@ -62,7 +63,8 @@ class RobustPretraining:
         processes: The processes that share the work.
         seed: The run's seed.
         bfloat16: Run the network's passes under bfloat16 autocast.
-        compiled: Compile the attack's passes through a `Backbone`.
+        compiled: Compile the attack's passes through a `Backbone`, and on a GPU those that train
+            the network.
 
     Raises:
         UserError: The batch does not divide into ghost batches, or these not into parts.
@@ -99,6 +101,10 @@ class RobustPretraining:
         self.frozen_pass: FrozenPass | None = None
         if objective != "standard" and isinstance(model, Backbone):
             self.frozen_pass = FrozenPass(model, bfloat16=bfloat16, compiled=compiled)
+        self.trained_pass: Callable[[Tensor], Tensor] = model
+        # On a CPU compiling the training passes gains little and takes minutes.
+        if compiled and processes.device.type == "cuda":
+            self.trained_pass = compiled_function(model)
         self.optimizer = torch.optim.SGD(
             model.parameters(),
             lr=config.lr,
@@ -113,17 +119,18 @@ class RobustPretraining:
 
     def _draws(self, purpose: str, step: int, shape: tuple[int, ...], kind: str) -> Tensor:
         """This process's share of draws for the whole batch, equal for any process count."""
-        generator = generator_for(self.stage, purpose, self.seed, step)
+        device = self.processes.device
+        generator = generator_for(self.stage, purpose, self.seed, step, device=device)
         shape = (self.batch_size, *shape)
         if kind == "turns":
-            draws = torch.randint(4, shape, generator=generator)
+            draws = torch.randint(4, shape, generator=generator, device=device)
         elif kind == "uniform":
-            draws = 2 * torch.rand(shape, generator=generator) - 1
+            draws = 2 * torch.rand(shape, generator=generator, device=device) - 1
         else:
-            draws = torch.randn(shape, generator=generator)
-        return draws[self.stream.share].to(self.processes.device)
+            draws = torch.randn(shape, generator=generator, device=device)
+        return draws[self.stream.share]
 
-    def _logits(self, model: nn.Module, images: Tensor) -> Tensor:
+    def _logits(self, model: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.bfloat16):
             logits: Tensor = model(images)
         return at_least_float32(logits)
@@ -192,7 +199,7 @@ class RobustPretraining:
         """Class logits of each group of images, which is normalised over itself, in order."""
         span, count = self.ghosts.span, len(groups)
         if span == 1:
-            return [self._logits(self.model, group) for group in groups]
+            return [self._logits(self.trained_pass, group) for group in groups]
         # Together they need a third of the exchanges, which every process waits for.
         with global_batch_statistics(span, count, self.processes.neighbours(span)):
             logits = self._logits(self.model, torch.cat(groups)).chunk(count)

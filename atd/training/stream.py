@@ -10,11 +10,14 @@ import torch
 from torch import Tensor
 
 from atd.data.augment import augment, draw
-from atd.data.images import ImageSet, batches
+from atd.data.images import HeldPixels, ImageSet, batches
 from atd.data.sampler import generator_for, positions_to_indices
 from atd.training.processes import Processes
 
 __all__ = ["Stream"]
+
+_DEVICE_SHARE = 0.1
+"""Of a GPU's free memory, for the pixels of one image set."""
 
 
 @dataclass(frozen=True)
@@ -60,12 +63,26 @@ class Stream:
             Images (n, C, H, W) float32 in [0, 1] and labels (n,), on the device.
         """
         order = (self.indices(step)[self.share] for step in range(start, stop))
-        loaded = batches(self.images, order, self.workers)
+        loaded = self._loaded(order, processes.device)
         for step, (images, labels, _) in enumerate(loaded, start):
             pixels = images.to(processes.device, non_blocking=True)
             pixels = augment(pixels, self.augment, self.drawn(step)[self.share])
             # In place: with each batch's large copies, malloc comes to hold many times their size.
             yield _channels_last(pixels.float().div_(255)), labels.to(processes.device)
+
+    def _loaded(
+        self, order: Iterator[Tensor], device: torch.device
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Batches of the images; a set that a GPU has ample room for is moved there once."""
+        pixels = self.images.pixels
+        if not (device.type == "cuda" and isinstance(pixels, HeldPixels)):
+            return batches(self.images, order, self.workers)
+        free, _ = torch.cuda.mem_get_info(device)
+        if len(self.images) * pixels.tensor[:1].numel() > _DEVICE_SHARE * free:
+            return batches(self.images, order, self.workers)
+        held = pixels.tensor[self.images.rows].to(device), self.images.labels.to(device)
+        places = (indices.to(device, non_blocking=True) for indices in order)
+        return ((held[0][at], held[1][at], at) for at in places)
 
     def indices(self, step: int) -> Tensor:
         """Positions (batch_size,) in the set of a step's images, over all processes."""

@@ -137,7 +137,7 @@ def test_a_loss_that_another_rank_found_not_finite_names_step_and_rank(tmp_path,
 
 def test_a_lost_rank_ends_the_stage_with_one_line(tmp_path, silent_logbook):
     with pytest.raises(LostContact, match="rank 0: lost contact with .* in toy at step 6") as lost:
-        fit(Descent(), tmp_path, TwoProcesses(lost_at=6), silent_logbook)
+        fit(Descent(), tmp_path, TwoProcesses(lost_at=7), silent_logbook)
     assert "\n" not in str(lost.value)
     assert load_state(tmp_path / "toy.safetensors")["step"] == 4
 
