@@ -21,7 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 from atd.config import DataConfig
-from atd.data import drawing
+from atd.data import drawing, procedural
 from atd.data.decoding import decode
 from atd.data.images import HeldPixels, ImageSet, pick
 
@@ -149,6 +149,16 @@ def _fallback(size: int, rng: np.random.Generator) -> Pictures:
     ]
 
 
+def _procedural(size: int, rng: np.random.Generator) -> Pictures:
+    return [
+        *procedural.signs(2500, rng),
+        *procedural.leaves(2500, rng),
+        *procedural.spectra(size, 1500, rng),
+        *drawing.shapes(size, 750, rng),
+        *drawing.textures(size, 750, rng),
+    ]
+
+
 BUNDLED: dict[str, BundledSource] = {
     "digits": BundledSource(
         "scikit-learn's 1797 handwritten digits, 8 x 8 pixels",
@@ -167,6 +177,10 @@ BUNDLED: dict[str, BundledSource] = {
     ),
     "fallback": BundledSource(
         "outliers for training: patches of a photograph, capitals, shapes and textures", _fallback
+    ),
+    "procedural": BundledSource(
+        "outliers for training: writing, overlapping leaves, coloured noise, shapes and textures",
+        _procedural,
     ),
     "photo-china": BundledSource(
         "patches of scikit-learn's photograph of a Chinese temple; part of the fallback",

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from atd.config import DataConfig, LoaderConfig
+from atd.data.altered import altered
 from atd.data.bundled import BUNDLED, bundled_set
 from atd.data.image_list import image_list, list_name
 from atd.data.images import ImageSet, join
@@ -65,6 +66,7 @@ def open_source(source: str, *, split: Split, data: DataConfig) -> ImageSet:
       `atd.data.image_list`.
     * `bundled:NAME`: offline sets, see `atd.data.bundled`.
     * `jigsaw:SOURCE`: the images of a source with their tiles permuted.
+    * `altered:SOURCE`: outliers of six kinds made of a source's images, see `atd.data.altered`.
     * `A + B`: several sources one behind the other.
 
     Args:
@@ -162,6 +164,8 @@ def _open_one(source: str, split: Split, data: DataConfig) -> ImageSet:
             return image_list(rest, data).renamed(_name_of_part(source))
         case "jigsaw", True:
             return jigsaw(_open_one(rest, split, data))
+        case "altered", True:
+            return altered(_open_one(rest, split, data))
         case "bundled", True if rest in BUNDLED:
             return bundled_set(rest, split, data)
     if source in TORCHVISION:
@@ -172,7 +176,7 @@ def _open_one(source: str, split: Split, data: DataConfig) -> ImageSet:
 def _has_test_split(source: str) -> bool:
     kind, _, rest = source.partition(":")
     match kind:
-        case "jigsaw":
+        case "jigsaw" | "altered":
             return _has_test_split(rest)
         case "bundled":
             return rest in BUNDLED and BUNDLED[rest].has_test_split
@@ -182,8 +186,8 @@ def _has_test_split(source: str) -> bool:
 def _name_of_part(source: str) -> str:
     kind, _, rest = source.partition(":")
     match kind:
-        case "jigsaw":
-            return f"{_name_of_part(rest)}-jigsaw"
+        case "jigsaw" | "altered":
+            return f"{_name_of_part(rest)}-{kind}"
         case "folder":
             path = Path(rest).resolve()
             name = path.parent.name if path.name.lower() in _GENERIC_FOLDERS else path.name

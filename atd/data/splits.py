@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import torch
 
 from atd.config import Config, DataConfig
+from atd.data.altered import altered
 from atd.data.images import ImageSet, join, pick
 from atd.data.overlap import CheckedSet, check, drop_shared, forbid_shared
 from atd.data.protocols import Role, is_same_set, protocol_id_test, protocol_tests
@@ -191,19 +192,19 @@ def _outlier_sets(
 ) -> tuple[ImageSet, ImageSet]:
     """Outliers for training and validation.
 
-    Jigsaws of the ID source are made of ID *training* images for training and of ID *validation*
-    images for validation, at most as many as there are other outliers.
+    What is derived from the ID source is made of ID *training* images for training and of ID
+    *validation* images for validation, at most as many as there are other outliers.
     """
-    own = f"jigsaw:{data.id}"
-    parts = split_mixture(data.outliers) if data.outliers else ["bundled:fallback", own]
-    train, val = jigsaw(id_train), jigsaw(id_val)
-    others = " + ".join(part for part in parts if part != own)
+    derived = {f"jigsaw:{data.id}": jigsaw, f"altered:{data.id}": altered}
+    parts = split_mixture(data.outliers or f"bundled:fallback + jigsaw:{data.id}")
+    makers = [derived[part] for part in parts if part in derived]
+    trains, vals = ([make(images) for make in makers] for images in (id_train, id_val))
+    others = " + ".join(part for part in parts if part not in derived)
     if others:
         rest, held = _other_outliers(others, data, names)
-        if own in parts:
-            rest = join([rest, train.take(len(rest), _SEED)], rest.name)
-            held = join([held, val.take(len(held), _SEED)], held.name)
-        train, val = rest, held
+        trains = [rest, *(images.take(len(rest), _SEED) for images in trains)]
+        vals = [held, *(images.take(len(held), _SEED) for images in vals)]
+    train, val = (join(sets, sets[0].name) for sets in (trains, vals))
     if data.ood_val:
         val = open_source(data.ood_val, split="train", data=data)
     return train, val

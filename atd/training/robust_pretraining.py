@@ -15,8 +15,8 @@ from torch.nn import functional as F
 from atd.attacks import Attacked, fgsm, pgd
 from atd.backbones.base import Backbone
 from atd.backbones.folding import FrozenPass
-from atd.config import PretrainConfig
 from atd.compiled import compiled_function
+from atd.config import PretrainConfig
 from atd.data.images import ImageSet, batches
 from atd.data.sampler import generator_for
 from atd.inference import at_least_float32, filled, frozen
