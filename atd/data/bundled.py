@@ -30,6 +30,7 @@ __all__ = ["BUNDLED", "BundledSource", "bundled_set"]
 Pictures = list[Image.Image]
 
 _TEST_SHARE = 0.25  # of the digits
+_LEAST_CONTRAST = 4.0  # grey levels
 # No B D G I J O Q S Z: as 8 x 8 pixels they are 8 0 6 1 1 0 0 5 2.
 _CAPITALS = "ACEFHKLMNPRTUVWXY"
 # Neither those that look like digits (b f g i j l o q r s y z) nor those whose capital has the
@@ -150,13 +151,19 @@ def _fallback(size: int, rng: np.random.Generator) -> Pictures:
 
 
 def _procedural(size: int, rng: np.random.Generator) -> Pictures:
-    return [
+    made = [
         *procedural.signs(2500, rng),
         *procedural.leaves(2500, rng),
         *procedural.spectra(size, 1500, rng),
         *drawing.shapes(size, 750, rng),
         *drawing.textures(size, 750, rng),
     ]
+    # Ink may have the brightness of its ground: in grey nothing would be left.
+    return [picture for picture in made if _contrast(picture) > _LEAST_CONTRAST]
+
+
+def _contrast(picture: Image.Image) -> float:
+    return float(np.asarray(picture.convert("L").resize((8, 8), Image.Resampling.BOX)).std())
 
 
 BUNDLED: dict[str, BundledSource] = {

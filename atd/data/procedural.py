@@ -58,7 +58,8 @@ def _font_files() -> list[Path]:
     import matplotlib
 
     folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
-    return sorted(folder.glob("DejaVu*.ttf"))
+    # The display fonts lack most letters.
+    return sorted(file for file in folder.glob("DejaVu*.ttf") if "Display" not in file.name)
 
 
 @functools.cache

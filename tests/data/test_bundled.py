@@ -10,7 +10,7 @@ from atd.data.bundled import BUNDLED, bundled_set
 from atd.data.reading import settle
 
 DATA = DataConfig(image_size=16, channels=1)
-TRAINING = {"fallback", "photo-china", "capitals", "shapes", "textures"}
+TRAINING = {"procedural", "fallback", "photo-china", "capitals", "shapes", "textures"}
 
 
 @pytest.fixture(scope="module")
