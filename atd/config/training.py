@@ -112,19 +112,13 @@ class AtdConfig:
     outliers' features."""
     generator_diversity: Weight = 0.0
     """Weight of a term that keeps generated samples apart from one another."""
-    ema: Share = 0.0
+    ema: Annotated[float, Range(0, 1, below=True)] = 0.0
     """Decay of the averaged weights that are kept; 0 keeps the raw weights."""
     latent_dim: Annotated[int, Range(1, 10_000)] = 100
-=======
-    ema: float = 0.0
-    """Decay of the averaged weights that are kept; 0 keeps the raw weights."""
-    latent_dim: int = 100
->>>>>>> ffd50bc (GPU: pixels and draws on the device, compiled training passes, attacks of fine-tuning through the folded backbone, averaged weights of ATD, states no more often than they cost)
     normalisation: Literal["batch", "layer", "none"] = "layer"
     """Normalisation inside the feature discriminator."""
     lr_discriminator: LearningRate = 1e-4
     lr_generator: LearningRate = 1e-4
 
     def __post_init__(self) -> None:
-<<<<<<< HEAD
         settle(self, "atd")
