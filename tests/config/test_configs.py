@@ -14,6 +14,7 @@ from atd.training.processes import Processes
 
 SMALL = [
     "run.device=cpu",
+    "run.compile=false",
     "data.near_test=[]",
     "data.id_limit=60",
     "data.outlier_limit=60",
