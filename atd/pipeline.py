@@ -11,7 +11,7 @@ import torch
 from tqdm import tqdm
 
 from atd.backbones.base import Backbone
-from atd.backbones.robustbench import load_weights
+from atd.backbones.weights import load_weights
 from atd.config import Config
 from atd.data.fingerprint import fingerprint_images
 from atd.data.splits import DataSplits, load_splits
@@ -236,7 +236,19 @@ def _pretrain(run: Run) -> None:
 
 def _weights(run: Run) -> None:
     run.backbone = untrained_backbone(run.ingredients)
-    load_weights(run.backbone, run.config.backbone.weights)
+    options = run.config.backbone
+    loaded = load_weights(
+        run.backbone, options.weights, needs_head=False, keep_normalisation=bool(options.mean)
+    )
+    for notice in loaded.notices:
+        run.say(notice)
+    if not loaded.head:
+        # Scores of class logits would mean nothing.
+        evaluate = run.config.evaluate
+        kept = [name for name in evaluate.baselines if "mahalanobis" in name]
+        run.config = dataclasses.replace(
+            run.config, evaluate=dataclasses.replace(evaluate, baselines=kept)
+        )
 
 
 def _atd(run: Run) -> None:

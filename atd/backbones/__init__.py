@@ -2,5 +2,6 @@
 
 from atd.backbones.base import Backbone
 from atd.backbones.build import build_backbone
+from atd.backbones.imported import allow_import
 
-__all__ = ["Backbone", "build_backbone"]
+__all__ = ["Backbone", "allow_import", "build_backbone"]

@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from atd.backbones.activations import Select, record
 from atd.config import BackboneConfig
 from atd.inference import at_least_float32
 
@@ -38,6 +39,9 @@ def pool_statistics(maps: Tensor) -> Tensor:
 class Backbone(nn.Module):
     """A classifier whose inner feature maps are used to tell ID from OOD.
 
+    A kind of backbone writes `stages` and `classify`, and `embed` and `forward` where they are
+    not the mean of the last map and the logits of the embedding.
+
     Images are float NCHW in [0, 1]; normalisation with the buffers `mean` and `std`
     happens inside.
 
@@ -54,6 +58,14 @@ class Backbone(nn.Module):
     std: Tensor
     config: BackboneConfig | None = None
     """What it was built from; a detector is saved with it."""
+    customary: tuple[Sequence[float], Sequence[float]] | None = None
+    """Mean and deviation that such a network is usually trained with, where that is known."""
+    title: str = "this backbone"
+    """What messages call it."""
+    head_name: str = "head"
+    """The layer that gives the logits, by its name within the backbone."""
+    stage_layers: tuple[str, ...] = ()
+    """Labels under which `activations` finds what `stages` returns."""
 
     def __init__(
         self,
@@ -79,7 +91,7 @@ class Backbone(nn.Module):
         return (images - self.mean) / self.std
 
     def stages(self, images: Tensor) -> list[Tensor]:
-        """Feature maps (N, C_i, H_i, W_i) of four depths; the last after the final activation."""
+        """Feature maps (N, C_i, H_i, W_i) of up to four depths, shallowest first."""
         raise NotImplementedError
 
     def classify(self, embedding: Tensor) -> Tensor:
@@ -103,3 +115,12 @@ class Backbone(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Class logits (N, classes)."""
         return self.classify(self.embed(images))
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Class logits (N, classes), the same as a call."""
+        logits: Tensor = self(images)
+        return logits
+
+    def activations(self, images: Tensor, select: Select) -> list[tuple[str, Tensor]]:
+        """What the selected layers give out, with their labels; see `activations.record`."""
+        return record(self, images, select).activations

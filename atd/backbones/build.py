@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from atd.backbones.base import Backbone
 from atd.backbones.residual import ResidualBackbone
 from atd.config import BackboneConfig
+from atd.errors import UserError
 
-__all__ = ["build_backbone"]
+__all__ = ["build_backbone", "default_stem_stride"]
 
 _WIDE_STEM = 16
 
 
-def _stem_stride(image_size: int) -> int:
+def default_stem_stride(image_size: int) -> int:
+    """The stride of a stem for images of a size, where `backbone.stem_stride` is 0."""
     return 1 if image_size <= 64 else 2 if image_size <= 128 else 4
 
 
@@ -26,12 +29,15 @@ def build_backbone(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
 ) -> Backbone:
-    """Builds a backbone with fresh weights (`atd.backbones.robustbench.load_weights` fills them).
+    """Builds a backbone with fresh weights (`atd.backbones.weights.load_weights` fills them).
+
+    Under `torch.device("meta")` nothing is allocated, whatever the options ask for.
 
     Args:
-        config: Architecture, width, activation, stem and kind of features.
-        channels: Channels of an image, 1 or 3.
-        classes: Number of ID classes.
+        config: Architecture, width, activation, stem and kind of features, and the mean and
+            standard deviation that take precedence over those given here.
+        channels: Channels of an image.
+        classes: Number of ID classes; an `import:` backbone has its own.
         image_size: Height and width of an image in pixels.
         mean: Per-channel mean on [0, 1] for the normalisation inside; None means 0.
         std: Per-channel standard deviation on [0, 1]; None means 1.
@@ -40,7 +46,7 @@ def build_backbone(
         The backbone, in training mode.
 
     Raises:
-        UserError: timm is missing, or its model is unknown or does not suit the images.
+        UserError: The library is missing, or the model is unknown or does not suit the images.
     """
     built = _build(config, channels, classes, image_size, mean, std)
     built.config = config
@@ -55,31 +61,67 @@ def _build(
     mean: Sequence[float] | None,
     std: Sequence[float] | None,
 ) -> Backbone:
-    if config.architecture.startswith("timm:"):
-        from atd.backbones.timm import TimmBackbone
+    for key, value, most in (
+        ("data.image_size", image_size, 4096),
+        ("data.channels", channels, 16),
+        ("the number of classes", classes, 1_000_000),
+    ):
+        if not 1 <= value <= most:
+            raise UserError(f"{key}={value} is out of range: it must be from 1 to {most}")
+    given_mean, given_std = (
+        _one_per_channel(key, values, channels)
+        for key, values in (("mean", config.mean), ("std", config.std))
+    )
+    common: dict[str, Any] = {
+        "channels": channels,
+        "features": config.features,
+        "mean": given_mean or mean,
+        "std": given_std or std,
+    }
+    kind, _, name = config.architecture.partition(":")
+    match kind:
+        case "timm":
+            from atd.backbones.timm import TimmBackbone
 
-        return TimmBackbone(
-            config.architecture.removeprefix("timm:"),
-            channels=channels,
-            classes=classes,
-            image_size=image_size,
-            features=config.features,
-            mean=mean,
-            std=std,
-        )
+            return TimmBackbone(name, classes=classes, image_size=image_size, **common)
+        case "torchvision":
+            from atd.backbones.torchvision import TorchvisionBackbone
+
+            return TorchvisionBackbone(name, classes=classes, image_size=image_size, **common)
+        case "import":
+            from atd.backbones.imported import ImportedBackbone
+
+            # Normalisation is its own affair, unless it was asked for.
+            common |= {"mean": given_mean, "std": given_std}
+            return ImportedBackbone(name, image_size=image_size, **common)
+        case _:
+            return _residual(config, classes, image_size, common)
+
+
+def _residual(
+    config: BackboneConfig, classes: int, image_size: int, common: dict[str, Any]
+) -> ResidualBackbone:
     wide = config.architecture.startswith("wide_")
     groups = 3 if wide else 4
     depth = {"wide_resnet28": 4, "wide_resnet34": 5}.get(config.architecture, 2)
-    return ResidualBackbone(
+    backbone = ResidualBackbone(
         [config.width * 2**group for group in range(groups)],
         [depth] * groups,
         stem_width=_WIDE_STEM if wide else config.width,
-        stem_stride=config.stem_stride or _stem_stride(image_size),
+        stem_stride=config.stem_stride or default_stem_stride(image_size),
         activation=config.activation,
         wide=wide,
-        channels=channels,
         classes=classes,
-        features=config.features,
-        mean=mean,
-        std=std,
+        **common,
     )
+    backbone.title = f"{config.architecture} of width {config.width}"
+    return backbone
+
+
+def _one_per_channel(key: str, values: Sequence[float], channels: int) -> list[float] | None:
+    """A normalisation of the config: none, one for all channels, or one for each."""
+    if not values:
+        return None
+    if len(values) not in (1, channels):
+        raise UserError(f"backbone.{key} has {len(values)} values, but images have {channels}")
+    return [*values] * (channels // len(values))

@@ -130,6 +130,8 @@ class ResidualBackbone(Backbone):
         self.norm = nn.BatchNorm2d(inputs)
         self.activation = act()
         self.head = nn.Linear(inputs, classes)
+        names = ["stem", *(f"groups.{index}" for index in range(len(widths) - 1)), "activation"]
+        self.stage_layers = tuple(names[-4:])
         self._initialise()
 
     def _initialise(self) -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from atd.backbones.base import Backbone
-from atd.errors import UserError
+from atd.backbones.base import Backbone, Features
+from atd.backbones.foreign import without_chance
+from atd.backbones.stages import find_stages
+from atd.errors import UserError, first_line
 
 __all__ = ["TimmBackbone"]
 
@@ -39,15 +41,15 @@ class TimmBackbone(Backbone):
         channels: int,
         classes: int,
         image_size: int,
-        features: Literal["last", "multi"],
+        features: Features,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
     ) -> None:
-        model = _without_chance(_create(name, channels, classes, image_size))
+        model = without_chance(_create(name, channels, classes, image_size))
         if features == "multi" and not hasattr(model, "forward_intermediates"):
             raise UserError(f"timm:{name} gives no inner maps; set backbone.features=last")
         example = torch.zeros(1, channels, image_size, image_size)
-        stages, embedding = _try_out(model, name, example, features)
+        stages, embedding, head, layers = _try_out(model, name, example, features)
         super().__init__(
             [maps.shape[1] for maps in stages] or [embedding.shape[1]],
             channels=channels,
@@ -58,6 +60,12 @@ class TimmBackbone(Backbone):
         )
         self.embedding_dim = embedding.shape[1]
         self.model = model
+        self.title = f"timm:{name}"
+        self.head_name = f"model.{head}"
+        self.stage_layers = tuple(f"model.{label}" for label in layers)
+        settings = model.default_cfg
+        if channels == 3 and settings.get("mean") and settings.get("std"):
+            self.customary = (settings["mean"], settings["std"])
 
     def stages(self, images: Tensor) -> list[Tensor]:
         """Feature maps (N, C_i, H_i, W_i) of the last four depths that timm names."""
@@ -89,42 +97,33 @@ def _create(name: str, channels: int, classes: int, image_size: int) -> Any:
     except TypeError:  # models of any input size take no img_size
         return create()
     except (AssertionError, RuntimeError, ValueError) as error:
-        raise UserError(f"timm:{name}: {_first_line(error)}") from None
+        raise UserError(f"timm:{name}: {first_line(error)}") from None
 
 
-def _without_chance(model: Any) -> Any:
-    """Turns off what draws random numbers inside a network.
-
-    Such draws would differ with the number of processes, and after a resume.
-    """
-    for part in model.modules():
-        if isinstance(part, nn.modules.dropout._DropoutNd):
-            part.p = 0.0
-        if hasattr(part, "drop_prob"):
-            part.drop_prob = 0.0
-    return model
-
-
-def _try_out(model: Any, name: str, example: Tensor, features: str) -> tuple[list[Tensor], Tensor]:
+def _try_out(
+    model: Any, name: str, example: Tensor, features: str
+) -> tuple[list[Tensor], Tensor, str, list[str]]:
     """One forward pass: the only way to learn a timm model's dimensions and input sizes."""
-    assert isinstance(model, nn.Module)
     model.eval()
     try:
         with torch.no_grad():
             stages = _intermediates(model, example) if features == "multi" else []
             embedding = _embed(model, example)
-            logits = model.get_classifier()(embedding)  # type: ignore[operator]
-            faithful = torch.allclose(logits, model(example), atol=1e-4)
+            classifier = model.get_classifier()
+            logits = classifier(embedding)
+            faithful = logits.is_meta or torch.allclose(logits, model(example), atol=1e-4)
+            head = next(at for at, part in model.named_modules() if part is classifier)
+            layers = find_stages(model, example, head)
     except (AssertionError, RuntimeError, TypeError, ValueError) as error:
         size = "x".join(map(str, example.shape[1:]))
         raise UserError(
-            f"timm:{name} does not work on {size} images: {_first_line(error)}"
+            f"timm:{name} does not work on {size} images: {first_line(error)}"
         ) from None
     finally:
         model.train()
     if not faithful:
         raise UserError(f"timm:{name}: its head is more than one layer; choose another model")
-    return stages, embedding
+    return stages, embedding, head, layers
 
 
 def _intermediates(model: Any, images: Tensor) -> list[Tensor]:
@@ -137,7 +136,3 @@ def _intermediates(model: Any, images: Tensor) -> list[Tensor]:
 def _embed(model: Any, images: Tensor) -> Tensor:
     embedding: Tensor = model.forward_head(model.forward_features(images), pre_logits=True)
     return embedding
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from atd.config.ranges import Count, Epsilon, LearningRate, Range, Weight, require
@@ -16,7 +16,8 @@ class BackboneConfig:
     """The feature extractor."""
 
     architecture: str = "preact_resnet18"
-    """preact_resnet18, wide_resnet28, wide_resnet34, or `timm:NAME`."""
+    """preact_resnet18, wide_resnet28, wide_resnet34, `timm:NAME`, `torchvision:NAME`, or
+    `import:MODULE:CALLABLE` for a classifier of one's own."""
     width: Annotated[int, Range(4, 1024)] = 64
     """Channels of the first stage (64 is ResNet-18; 160 is WideResNet-x-10)."""
     activation: Literal["relu", "silu"] = "silu"
@@ -27,14 +28,26 @@ class BackboneConfig:
     standardise: bool = True
     """Give the discriminator features with zero mean and unit deviation on ID images."""
     weights: str = ""
-    """A local state dict (safetensors or a RobustBench .pt) used instead of pre-training."""
+    """A state dict on disk, or the folder of a detector, used instead of pre-training."""
+    mean: list[Annotated[float, Range(0, 1, note="on the [0, 1] scale")]] = field(
+        default_factory=list
+    )
+    """What the network subtracts from each channel of images in [0, 1] (one value, or one for
+    each); empty takes it from the weights, else from the ID images."""
+    std: list[Annotated[float, Range(0.001, 10, note="on the [0, 1] scale")]] = field(
+        default_factory=list
+    )
+    """What it divides by, likewise."""
 
     def __post_init__(self) -> None:
         settle(self, "backbone")
         known = ("preact_resnet18", "wide_resnet28", "wide_resnet34")
-        valid = self.architecture in known or self.architecture.startswith("timm:")
-        rule = "one of " + ", ".join(known) + " or timm:NAME"
-        require(valid, "backbone.architecture", self.architecture, rule)
+        kind, _, name = self.architecture.partition(":")
+        valid = self.architecture in known or (kind in ("timm", "torchvision", "import") and name)
+        rule = f"{', '.join(known)}, timm:NAME, torchvision:NAME or import:MODULE:CALLABLE"
+        require(bool(valid), "backbone.architecture", self.architecture, rule)
+        both = bool(self.mean) == bool(self.std)
+        require(both, "backbone.std", self.std, "given exactly where backbone.mean is")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
