@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from atd.backbones.base import Backbone
 from atd.detectors.config import DetectorConfig
 from atd.detectors.fitting import FitData
+from atd.detectors.identity import house_digest, source_digest
 from atd.detectors.inputs import Images, image_batches, require_floats
 from atd.errors import UserError
 
@@ -136,6 +137,18 @@ class Detector(nn.Module, ABC):
             return images.flatten(1)
         return self.backbone.embed(images)
 
+    def identity(self) -> bytes:
+        """What tells it from other detectors beside its tensors: kind, options, layers, code."""
+        config = self.config
+        made = (
+            config.kind,
+            config.options,
+            config.image_size,
+            config.channels,
+            len(config.classes),
+        )
+        return repr((made, self)).encode() + house_digest() + source_digest(type(self))
+
     def check(self, file: Path) -> None:
         """Refuses buffers that no fit gives, after loading; all are known to be finite.
 
@@ -202,8 +215,7 @@ class Detector(nn.Module, ABC):
             UserError: The images have another shape, type or range, or cannot be read.
         """
         # Another thread may be using this module: its mode is not to be changed.
-        training = any(part.training for part in self.modules())
-        scorer = copy.deepcopy(self).eval() if training else self
+        scorer = self if not any(part.training for part in self.modules()) else self._deployed()
         config, device, dtype = self.config, self.device, self._dtype()
         found = image_batches(
             images,
@@ -214,6 +226,10 @@ class Detector(nn.Module, ABC):
         )
         scores = [scorer.logits(part.to(device, dtype)).float().cpu() for part in found]
         return torch.cat(scores) if scores else torch.zeros(0)
+
+    def _deployed(self) -> Self:
+        with torch.inference_mode(False):
+            return copy.deepcopy(self).eval()
 
     def _dtype(self) -> torch.dtype:
         tensors = itertools.chain(self.parameters(), self.buffers())
@@ -309,11 +325,17 @@ class Detector(nn.Module, ABC):
 
 
 def _only_floats(forward: Callable[[Any, Tensor], Tensor]) -> Callable[[Any, Tensor], Tensor]:
-    """Lets a kind's `forward` see images of the right type and shape only."""
+    """Lets a kind's `forward` see images of the right type and shape only.
+
+    Within `torch.inference_mode`, where nothing can turn gradients on, it is left for the call.
+    """
 
     @functools.wraps(forward)
     def checked(self: Detector, images: Tensor) -> Tensor:
         require_floats(images, self.config.channels, self.config.image_size)
-        return forward(self, images)
+        if not torch.is_inference_mode_enabled():
+            return forward(self, images)
+        with torch.inference_mode(False), torch.no_grad():
+            return forward(self, images.clone())
 
     return checked

@@ -20,6 +20,7 @@ from atd.config.values import build
 from atd.detectors.base import Detector
 from atd.detectors.build import build_detector
 from atd.detectors.config import FORMAT, DetectorConfig
+from atd.detectors.kinds import KINDS
 from atd.detectors.weights import (
     Weights,
     bounded,
@@ -85,6 +86,11 @@ def write_detector(detector: Detector, folder: Path, card: str = "") -> None:
 
 def _require_complete(detector: Detector) -> None:
     name = detector.config.name
+    if detector.kind not in KINDS:
+        raise UserError(
+            f"detector {name}: kind {detector.kind} is not among those of this package, so that it "
+            "could not be loaded again; keep its code, or export it"
+        )
     if detector.backbone is not None and detector.config.backbone is None:
         raise UserError(
             f"detector {name}: its backbone was not made by build_backbone, so that it cannot be "

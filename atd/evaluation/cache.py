@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from atd.detectors.base import Detector
 from atd.evaluation.worst import Attack, join_parts
 from atd.files import replacing
 
@@ -97,8 +98,12 @@ class ScoreStore:
 
 
 def fingerprint(module: nn.Module) -> str:
-    """SHA-256 of a module's structure, parameters and buffers, as hexadecimal text."""
-    digest = hashlib.sha256(repr(module).encode())
+    """SHA-256 of all that a detector's scores depend on, as hexadecimal text.
+
+    That is its kind, options and layers, the code that they run, its parameters and buffers.
+    """
+    identity = module.identity() if isinstance(module, Detector) else repr(module).encode()
+    digest = hashlib.sha256(identity)
     for name, tensor in sorted(module.state_dict().items()):
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
         digest.update(_bytes(tensor))

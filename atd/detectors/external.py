@@ -1,0 +1,154 @@
+"""Somebody else's detector: any torch module or callable that gives each image a number."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from atd.detectors.base import Detector, DetectorInfo
+from atd.detectors.identity import content_digest
+from atd.errors import UserError, first_line
+from atd.inference import frozen
+
+__all__ = ["External"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExternalOptions:
+    """There are none: options of a foreign detector lie inside it."""
+
+
+class External(Detector):
+    """A foreign detector, to be attacked, evaluated, scored with, and exported if torch traces it.
+
+    The module is called with float images (N, C, H, W) in [0, 1] and gives scores (N,); larger =
+    more likely OOD. Nothing else is asked of it: attributes such as `features` or `logits` are
+    its own affair. It is shared, not copied, and left in the mode it is in. A callable object that
+    is no module (pytorch-ood's fitted detectors) is moved between devices and types by its
+    attributes; what a plain function uses stays where it is.
+
+    Args:
+        module: The module or callable.
+        image_size: Side of an image in pixels.
+        channels: 3 or 1.
+        name: What it is called in reports; default: the name of its class or function.
+
+    Raises:
+        UserError: It is not callable, fails, or gives something else than one finite number per
+            image.
+
+    Example:
+        >>> net = nn.Sequential(nn.Flatten(), nn.Linear(192, 1), nn.Flatten(0))
+        >>> External(net, image_size=8, channels=3).score(torch.zeros(2, 3, 8, 8)).shape
+        torch.Size([2])
+    """
+
+    kind = "external"
+    Options = ExternalOptions
+    info = DetectorInfo(title="External", paper="its author's")
+
+    def __init__(
+        self,
+        module: Callable[[Tensor], Any],
+        *,
+        image_size: int,
+        channels: int,
+        name: str | None = None,
+    ) -> None:
+        if not callable(module) or isinstance(module, type):
+            raise UserError(f"atd.External: {_named(module)} is not a module or a callable object")
+        try:
+            super().__init__(
+                None, image_size=image_size, channels=channels, name=name or _named(module)
+            )
+        except ValueError as error:
+            raise UserError(f"atd.External: {error}") from None
+        self.module = module
+        """What is called."""
+        if not isinstance(module, nn.Module):
+            self.inner = nn.ModuleList(_modules(_attributes(module)))
+            self.inner.training = False
+        self.training = False
+        self._try_out()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Scores (N,) of float images (N, C, H, W) in [0, 1], as the module gives them."""
+        scores = self.module(images)
+        name, wanted = self.config.name, f"one number per image, ({len(images)},)"
+        if not isinstance(scores, Tensor):
+            raise UserError(f"{name} returned a {type(scores).__name__}, not a tensor: {wanted}")
+        if scores.shape != (len(images),):
+            hint = "; squeeze(1) makes it one" if scores.shape == (len(images), 1) else ""
+            raise UserError(
+                f"{name} returned scores of shape {tuple(scores.shape)}, it must be {wanted}{hint}"
+            )
+        if not scores.is_floating_point():
+            raise UserError(f"{name} returned scores of type {scores.dtype}: they must be floats")
+        return scores
+
+    def identity(self) -> bytes:
+        """Kind, code, and all that the foreign object holds."""
+        return super().identity() + content_digest(self.module)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> External:
+        super()._apply(fn, recurse)
+        if not isinstance(self.module, nn.Module):
+            held = _attributes(self.module)
+            held.update({key: _moved(value, fn) for key, value in held.items()})
+        return self
+
+    @torch.no_grad()
+    def _try_out(self) -> None:
+        size, channels = self.config.image_size, self.config.channels
+        generator = torch.Generator().manual_seed(0)
+        noise = torch.rand(3, channels, size, size, generator=generator)
+        images = noise.to(self.device, self._dtype())
+        with frozen(self):
+            for some in (images[:1], images):
+                try:
+                    scores = self(some)
+                except UserError:
+                    raise
+                except Exception as error:  # whatever somebody else's code raises
+                    raise UserError(
+                        f"{self.config.name} raised {type(error).__name__} on images of shape "
+                        f"{tuple(some.shape)}: {first_line(error)}"
+                    ) from None
+                if not scores.isfinite().all():
+                    raise UserError(f"{self.config.name} gives noise a score that is not finite")
+
+
+def _named(value: object) -> str:
+    name: str = getattr(value, "__name__", type(value).__name__)
+    return name
+
+
+def _attributes(value: object) -> dict[str, Any]:
+    """What an object holds; nothing for a function."""
+    return vars(value) if hasattr(value, "__dict__") and not hasattr(value, "__code__") else {}
+
+
+def _modules(value: Any) -> list[nn.Module]:
+    """The modules among the attributes of an object: themselves, their methods, or in lists."""
+    for module in (value, getattr(value, "__self__", None)):
+        if isinstance(module, nn.Module):
+            return [module]
+    held = value.values() if isinstance(value, dict) else value
+    if not isinstance(value, dict | list | tuple):
+        return []
+    found = [module for item in held for module in _modules(item)]
+    return list(dict.fromkeys(found))
+
+
+def _moved(value: Any, move: Callable[[Tensor], Tensor]) -> Any:
+    if isinstance(value, Tensor):
+        return move(value)
+    if isinstance(value, list | tuple):
+        return type(value)(_moved(item, move) for item in value)
+    if isinstance(value, dict):
+        return {key: _moved(item, move) for key, item in value.items()}
+    return value
