@@ -6,11 +6,13 @@ its own weights do not bound.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +38,7 @@ __all__ = ["is_detector_folder", "read_config", "read_detector", "write_detector
 
 _FILES = ("config.json", "model.safetensors", "README.md")
 _LONGEST_CONFIG = 16 * 2**20
-_ATTEMPTS = 5
+_ATTEMPTS = 100
 
 
 def write_detector(detector: Detector, folder: Path, card: str = "") -> None:
@@ -136,15 +138,26 @@ def read_detector(folder: Path) -> Detector:
     Raises:
         UserError: The folder is no detector, is damaged, or was made by a newer version.
     """
-    for _ in range(_ATTEMPTS):
-        before = _stamp(folder)
-        try:
-            return _read_once(folder)
-        except UserError:
-            if _stamp(folder) == before:
-                raise
-            # The folder was replaced between reading its two files.
-    raise UserError(f"{folder}: is replaced all the time; load it when it is at rest")
+    with _opened(folder) as (config, weights), torch.inference_mode(False):
+        return _load(folder, config, weights)
+
+
+@contextlib.contextmanager
+def _opened(folder: Path) -> Iterator[tuple[DetectorConfig, Weights]]:
+    """Both files of one version of a folder, which may be replaced while it is read."""
+    for attempt in range(_ATTEMPTS):
+        before, last = _stamp(folder), attempt == _ATTEMPTS - 1
+        with contextlib.ExitStack() as stack:
+            try:
+                config = read_config(folder)
+                weights = stack.enter_context(open_weights(folder / "model.safetensors"))
+            except UserError:
+                if last or _stamp(folder) == before:
+                    raise
+                continue
+            if last or _stamp(folder) == before:
+                yield config, weights
+                return
 
 
 def _stamp(folder: Path) -> tuple[int, int] | None:
@@ -155,20 +168,18 @@ def _stamp(folder: Path) -> tuple[int, int] | None:
     return found.st_ino, found.st_mtime_ns
 
 
-def _read_once(folder: Path) -> Detector:
-    config = read_config(folder)
-    with open_weights(folder / "model.safetensors") as weights, torch.inference_mode(False):
-        # Fresh weights draw random numbers, which a reader should not notice.
-        with torch.random.fork_rng(devices=[]):
-            with torch.device("meta"), bounded(weights.numbers):
-                require_fit(weights, _built(config, folder))
-            detector = _built(config, folder)
-        if config.weights_sha256 and weights.sha256() != config.weights_sha256:
-            raise UserError(
-                f"{weights.file}: damaged: its SHA-256 is not the one in config.json; copy the "
-                "folder again"
-            )
-        _fill(detector, weights)
+def _load(folder: Path, config: DetectorConfig, weights: Weights) -> Detector:
+    # Fresh weights draw random numbers, which a reader should not notice.
+    with torch.random.fork_rng(devices=[]):
+        with torch.device("meta"), bounded(weights.numbers):
+            require_fit(weights, _built(config, folder))
+        detector = _built(config, folder)
+    if config.weights_sha256 and weights.sha256 != config.weights_sha256:
+        raise UserError(
+            f"{weights.file}: damaged: its SHA-256 is not the one in config.json; copy the "
+            "folder again"
+        )
+    _fill(detector, weights)
     require_sound(detector, weights.file)
     _try_out(detector.eval().requires_grad_(False), weights.file)
     return detector

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import hashlib
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +53,7 @@ class Weights:
     file: Path
     header: Mapping[str, Stored]
     _handle: Any
+    _stream: BufferedReader
 
     @property
     def numbers(self) -> int:
@@ -61,10 +65,11 @@ class Weights:
         tensor: Tensor = self._handle.get_tensor(name)
         return tensor
 
+    @functools.cached_property
     def sha256(self) -> str:
         """SHA-256 of the whole file."""
-        with self.file.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+        self._stream.seek(0)
+        return hashlib.file_digest(self._stream, "sha256").hexdigest()
 
 
 @contextmanager
@@ -83,17 +88,18 @@ def open_weights(file: Path) -> Iterator[Weights]:
     from safetensors import SafetensorError, safe_open
 
     require_regular(file)
-    try:
-        opened = safe_open(file, framework="pt")
-    except (OSError, SafetensorError, ValueError) as error:
-        raise UserError(f"{file}: cannot be read: {first_line(error)}") from None
-    with opened as handle:
+    with contextlib.ExitStack() as stack:
+        try:
+            stream = stack.enter_context(file.open("rb"))
+            handle = stack.enter_context(safe_open(file, framework="pt"))
+        except (OSError, SafetensorError, ValueError) as error:
+            raise UserError(f"{file}: cannot be read: {first_line(error)}") from None
         slices = {name: handle.get_slice(name) for name in handle.keys()}  # noqa: SIM118
         header = {
             name: Stored(tuple(item.get_shape()), _TYPES.get(item.get_dtype()))
             for name, item in slices.items()
         }
-        yield Weights(file, header, handle)
+        yield Weights(file, header, handle, stream)
 
 
 @contextmanager
