@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from atd.config.values import build
 from atd.detectors.base import Detector
@@ -171,7 +173,7 @@ def _stamp(folder: Path) -> tuple[int, int] | None:
 def _load(folder: Path, config: DetectorConfig, weights: Weights) -> Detector:
     # Fresh weights draw random numbers, which a reader should not notice.
     with torch.random.fork_rng(devices=[]):
-        with torch.device("meta"), bounded(weights.numbers):
+        with torch.device("meta"), _Undrawn(), bounded(weights.numbers):
             require_fit(weights, _built(config, folder))
         detector = _built(config, folder)
     if config.weights_sha256 and weights.sha256 != config.weights_sha256:
@@ -183,6 +185,18 @@ def _load(folder: Path, config: DetectorConfig, weights: Weights) -> Detector:
     require_sound(detector, weights.file)
     _try_out(detector.eval().requires_grad_(False), weights.file)
     return detector
+
+
+class _Undrawn(TorchFunctionMode):
+    """Fresh weights are left undrawn: on the meta device, drawing imports torch's compiler."""
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        drawn = function in (Tensor.normal_, Tensor.uniform_)
+        if drawn or getattr(function, "__module__", "") == "torch.nn.init":
+            return args[0] if args else (kwargs or {})["tensor"]
+        return function(*args, **(kwargs or {}))
 
 
 def _built(config: DetectorConfig, folder: Path) -> Detector:
