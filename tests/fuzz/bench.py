@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.fuzz.folders import a_config_json, a_weight_file
+from tests.fuzz.folders import a_config_json, a_state_dict, a_weight_file
 from tests.fuzz.guards import KINDS, WALL_SECONDS, Guard, Outcome
 from tests.fuzz.pictures import an_image
 from tests.fuzz.words import a_config_file, a_record, an_override
@@ -26,6 +26,7 @@ TARGETS: dict[str, tuple[Maker, float]] = {
     "stored options": (a_record, 0.1),
     "config.json of detectors": (a_config_json, 0.15),
     "weights of detectors": (a_weight_file, 0.1),
+    "state dicts for backbone.weights": (a_state_dict, 0.05),
     "image files": (an_image, 0.25),
 }
 """What makes a case of each kind of input, and its share of all cases."""

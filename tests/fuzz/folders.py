@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from atd.backbones import build_backbone
+from atd.backbones.weights import load_weights
 from atd.config import BackboneConfig
 from atd.detectors.base import Detector
 from atd.detectors.build import build_detector
@@ -182,9 +183,8 @@ def a_state_dict(rng: Random, scratch: Path) -> Callable[[], object]:
     file = scratch / f"weights{ending}"
     file.write_bytes(content)
     network = build_backbone(BackboneConfig(**_SMALL), channels=3, classes=2, image_size=8)
-    from atd.backbones.robustbench import load_weights
-
-    return lambda: load_weights(network, file)
+    needs_head = rng.random() < 0.5
+    return lambda: load_weights(network, file, needs_head=needs_head)
 
 
 def _other_member(rng: Random, content: bytes) -> bytes:

@@ -131,8 +131,8 @@ class Guard:
             reason = f"{event} {arguments}"
         elif event.startswith(_CHANGING) or (event == "open" and _writes(arguments[2])):
             reason = self._outside(event, arguments[0])
-        elif event == "open" and "canary" in str(arguments[0]):
-            reason = f"opens {arguments[0]}"
+        elif event in ("open", "import") and "canary" in str(arguments[0]):
+            reason = f"{event} {arguments[0]}"
         if reason:
             self.tried.append(reason[:200])
             raise Forbidden(reason[:200])

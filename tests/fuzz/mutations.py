@@ -40,6 +40,7 @@ TEXTS = [
     "!!python/object/apply:os.system ['id']",
     "__import__('os').system('id')",
     "import:os:getcwd",
+    "import:canary:make",
     "import:antigravity:x",
     "timm:vit_gigantic_patch14_224",
     "timm:nothing",

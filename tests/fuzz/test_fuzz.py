@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import random
 import signal
@@ -76,6 +77,7 @@ def polite() -> object:
         (lambda: Path("/tmp/atd-fuzz-elsewhere").write_text("x"), "execution"),
         (lambda: os.environ["ATD_FUZZ_SECRET"], "execution"),
         (lambda: Path("/canary").read_text(), "execution"),
+        (lambda: importlib.import_module("canary"), "execution"),
     ],
 )
 def test_the_guards_see_what_they_are_for(case, kind, tmp_path, monkeypatch) -> None:
