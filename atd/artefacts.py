@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["detector_problem", "report_digests", "report_problem"]
+__all__ = ["detector_problem", "is_detector", "report_digests", "report_problem"]
 
 _REPORT = ("results.json", "report.md", "report.html", "scores.npz")
 _PNG_END = b"IEND\xaeB`\x82"
@@ -37,6 +37,11 @@ def detector_problem(folder: Path) -> str:
     digest = config.get("weights_sha256")
     whole = _sha256(weights) == digest if digest else _is_safetensors(weights)
     return "" if whole else f"{weights}: damaged"
+
+
+def is_detector(folder: Path) -> bool:
+    """Whether a folder says of itself that it is a detector's."""
+    return "format" in _json(folder / "config.json")
 
 
 def report_problem(folder: Path, digests: Mapping[str, str]) -> str:

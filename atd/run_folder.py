@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from atd.artefacts import detector_problem, report_digests, report_problem
+from atd.artefacts import detector_problem, is_detector, report_digests, report_problem
 from atd.config import Config, load, to_yaml
 from atd.errors import UserError
 from atd.files import clear_litter, write_text
@@ -109,6 +109,7 @@ class RunFolder:
             self.state.mkdir(exist_ok=True)
             hold(self._lock)
             clear_litter(self.state)
+            self._set_damaged_detector_aside()
         except OSError as error:
             raise UserError(
                 f"{self.path}: the run folder cannot be written ({error.strerror})"
@@ -160,6 +161,14 @@ class RunFolder:
         text = to_yaml(config)
         write_text(self.config, text)
         write_text(self._config_copy, text)
+
+    def _set_damaged_detector_aside(self) -> None:
+        """Renames `detector/` where nobody can tell that it is one: a new one needs its place."""
+        if self.detector.is_dir() and any(self.detector.iterdir()):
+            if not is_detector(self.detector):
+                names = (f"detector.damaged-{number}" for number in range(1, 1000))
+                free = next(n for n in names if not os.path.lexists(self.path / n))
+                os.replace(self.detector, self.path / free)
 
     def set_names(self) -> dict[str, str]:
         """Names of the training sets when the run began, by title; empty for a new run.

@@ -35,6 +35,14 @@ evaluate: {tier: smoke, limit: 20, baselines: [msp]}
 """
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_power_cuts():
+    """No test cuts the power, and waiting for the disk takes longer than most of them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.fsync", lambda _: None)
+        yield
+
+
 @pytest.fixture(scope="session")
 def tiny_yaml(tmp_path_factory) -> Path:
     """A config file whose whole run takes a few seconds."""

@@ -195,7 +195,7 @@ def test_what_a_finished_run_lacks_is_made_again_without_training(
     start, tiny_run, copied, monkeypatch
 ):
     no_training(monkeypatch)
-    flip(copied / "detector" / "model.safetensors")
+    cut(copied / "detector" / "config.json")
     delete(copied / "report")
     scores = sorted((copied / "state" / "scores").rglob("*.npz"))
     for damage, file in zip((flip, cut, lambda f: f.write_bytes(b"")), scores, strict=False):
@@ -209,6 +209,7 @@ def test_what_a_finished_run_lacks_is_made_again_without_training(
     before, after = (Detector.from_pretrained(f / "detector") for f in (tiny_run.folder, copied))
     assert same(before, after)
     assert after.threshold == before.threshold
+    assert (copied / "detector.damaged-1" / "model.safetensors").exists()
 
 
 def test_a_report_that_the_user_put_in_its_place_stays(tiny_run, copied):

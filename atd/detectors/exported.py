@@ -9,8 +9,6 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
-import os
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,7 @@ import atd
 from atd.attacks import pgd
 from atd.detectors.base import Detector
 from atd.errors import UserError
+from atd.files import replacing_folder, require_ours
 from atd.inference import as_float
 
 __all__ = ["FILES", "Scorer", "export_detector"]
@@ -66,25 +65,21 @@ def export_detector(source: str | Path, output: str | Path, formats: Sequence[st
     """
     output = Path(output)
     _check_formats(formats)
-    if output.exists() and not (output / "manifest.json").is_file():
-        raise UserError(f"{output} exists and is not an export; choose another --output")
+    require_ours(output, ours=_is_export, what="an export")
     detector = Detector.from_pretrained(source)
-    fresh, old = output.with_name(output.name + ".tmp"), output.with_name(output.name + ".old")
-    shutil.rmtree(fresh, ignore_errors=True)
     try:
-        fresh.mkdir(parents=True)
-        manifest = _write_files(detector, fresh, formats)
-        (fresh / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", "utf-8")
-        shutil.rmtree(old, ignore_errors=True)
-        if output.exists():
-            os.replace(output, old)
-        os.replace(fresh, output)
-        shutil.rmtree(old, ignore_errors=True)
+        with replacing_folder(output, ours=_is_export, what="an export") as fresh:
+            manifest = _write_files(detector, fresh, formats)
+            (fresh / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", "utf-8")
     except OSError as error:
         raise UserError(f"{output}: cannot write the export: {error}") from None
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
     return output
+
+
+def _is_export(folder: Path) -> bool:
+    """Whether a folder holds an export and nothing else."""
+    names = {entry.name for entry in folder.iterdir()}
+    return "manifest.json" in names <= {"manifest.json", *FILES.values()}
 
 
 def _check_formats(formats: Sequence[str]) -> None:

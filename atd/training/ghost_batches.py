@@ -78,13 +78,20 @@ def _fitting(batch: int, each: int, size: int) -> int:
 
 def _refusal(stream: Stream, size: int, each: int, processes: int) -> str:
     """Why a ghost batch is not worked off in parts, and what to do instead."""
-    fits = each // stream.parts
+    batch, fits = stream.batch_size, each // stream.parts
+    remedies = []
+    if ghost := _fitting(batch, each, fits + 1):
+        remedies.append(f"set pretrain.ghost_batch={ghost} for the statistics of {ghost}")
+    counts = (n for n in range(processes + 1, batch + 1) if batch % n == 0 and batch // n <= fits)
+    if count := next((n for n in counts if not (batch // n % size and size % (batch // n))), 0):
+        remedies.append(f"start {count} processes")
+    room = next(part for part in range(min(size, each), each + 1) if each % part == 0)
+    remedies.append(f"set run.device_batch={room} if the device has room for so many")
     return (
         f"run.device_batch: each of {processes} processes would work off its {each} images of "
         f"pretrain.batch_size in {stream.parts} parts, but the backbone has batch normalisation, "
-        f"which takes the statistics of {size} images together; set pretrain.ghost_batch={fits} "
-        f"for the statistics of {fits}, start {stream.batch_size // fits} processes, or choose a "
-        "backbone without batch normalisation (backbone.architecture=timm:convnext_atto)"
+        f"which takes the statistics of {size} images together; {', '.join(remedies)}, or choose "
+        "a backbone without batch normalisation (backbone.architecture=timm:convnext_atto)"
     )
 
 

@@ -158,9 +158,14 @@ def test_mistakes_name_the_remedy(source, tmp_path, monkeypatch):
         exported.export_detector(source, tmp_path / "export", ["pt2", "tflite"])
     with pytest.raises(UserError, match="not a detector folder"):
         exported.export_detector(tmp_path, tmp_path / "export", ["pt2"])
-    (tmp_path / "photos").mkdir()
-    with pytest.raises(UserError, match="is not an export; choose another --output"):
+    for name in ("photos", "export.old"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "manifest.json").write_text("{}")
+        (tmp_path / name / "photo.png").write_text("precious")
+    with pytest.raises(UserError, match="photos: exists and is not an export; it stays"):
         exported.export_detector(source, tmp_path / "photos", ["pt2"])
+    exported.export_detector(source, tmp_path / "export", ["pt2"])
+    assert (tmp_path / "export.old" / "photo.png").read_text() == "precious"
     monkeypatch.setattr(exported.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r'pip install "atd\[onnx\]"'):
         exported.export_detector(source, tmp_path / "export", ["onnx"])

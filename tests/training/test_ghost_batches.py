@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
+import re
 
 import pytest
 import torch
 from equality_cases import BATCH, images, pretraining, train
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from pool import Pool
 from torch import nn
@@ -93,6 +94,39 @@ def test_what_a_refusal_names_is_accepted(batch, processes, size):
         divided = ghost_batches(NETWORK, stream(batch, processes), size, processes, "pretrain")
     each, size = batch // processes, min(size or batch, batch)
     assert divided.parts * size == each * divided.span
+
+
+@given(
+    share=st.integers(2, 48),
+    processes=st.integers(1, 4),
+    size=st.integers(2, 96),
+    device_batch=st.integers(1, 16),
+)
+def test_whatever_a_refusal_for_a_small_device_names_is_accepted(
+    share, processes, size, device_batch
+):
+    batch = share * processes
+
+    def tried(**changes):
+        at = {"processes": processes, "device_batch": device_batch, "size": size, **changes}
+        of = stream(batch, at["processes"], at["device_batch"])
+        return ghost_batches(NETWORK, of, at["size"], at["processes"], "pretrain")
+
+    try:
+        tried()
+        text = ""
+    except UserError as error:
+        text = str(error)
+    assume(text.startswith("run.device_batch: "))
+    keys = {
+        "size": r"set pretrain.ghost_batch=(\d+)",
+        "processes": r"start (\d+) processes",
+        "device_batch": r"set run.device_batch=(\d+)",
+    }
+    named = {key: int(match[1]) for key, rule in keys.items() if (match := re.search(rule, text))}
+    assert "device_batch" in named
+    for key, value in named.items():
+        tried(**{key: value})
 
 
 def test_a_step_is_the_mean_over_ghost_batches_of_what_torch_computes(processes):
