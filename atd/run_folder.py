@@ -164,11 +164,11 @@ class RunFolder:
 
     def _set_damaged_detector_aside(self) -> None:
         """Renames `detector/` where nobody can tell that it is one: a new one needs its place."""
-        if self.detector.is_dir() and any(self.detector.iterdir()):
-            if not is_detector(self.detector):
-                names = (f"detector.damaged-{number}" for number in range(1, 1000))
-                free = next(n for n in names if not os.path.lexists(self.path / n))
-                os.replace(self.detector, self.path / free)
+        filled = self.detector.is_dir() and any(self.detector.iterdir())
+        if filled and not is_detector(self.detector):
+            names = (f"detector.damaged-{number}" for number in range(1, 1000))
+            free = next(name for name in names if not os.path.lexists(self.path / name))
+            os.replace(self.detector, self.path / free)
 
     def set_names(self) -> dict[str, str]:
         """Names of the training sets when the run began, by title; empty for a new run.
