@@ -137,6 +137,19 @@ class Detector(nn.Module, ABC):
             return images.flatten(1)
         return self.backbone.embed(images)
 
+    @final
+    def require_fitted(self) -> None:
+        """Refuses a detector some of whose buffers have no size yet.
+
+        Raises:
+            UserError: It is not fitted.
+        """
+        for buffer in self._buffers.values():
+            if buffer is not None and buffer.numel() == 0:
+                raise UserError(
+                    f"detector {self.config.name}: kind {self.kind} is not fitted; call fit first"
+                )
+
     def identity(self) -> bytes:
         """What tells it from other detectors beside its tensors: kind, options, layers, code."""
         config = self.config
@@ -333,6 +346,7 @@ def _only_floats(forward: Callable[[Any, Tensor], Tensor]) -> Callable[[Any, Ten
     @functools.wraps(forward)
     def checked(self: Detector, images: Tensor) -> Tensor:
         require_floats(images, self.config.channels, self.config.image_size)
+        self.require_fitted()
         if not torch.is_inference_mode_enabled():
             return forward(self, images)
         with torch.inference_mode(False), torch.no_grad():

@@ -98,7 +98,7 @@ def _write_files(detector: Detector, folder: Path, formats: Sequence[str]) -> di
     probes = _probes(detector)
     with torch.no_grad():
         expected = {name: scorer(images) for name, images in probes.items()}
-    program = _trace(scorer, probes["batch 2"])
+    program = trace(scorer, probes["batch 2"])
     files, parity = {}, {}
     for kind in formats:
         file = folder / FILES[kind]
@@ -138,7 +138,7 @@ def _describe(detector: Detector) -> dict[str, Any]:
     }
 
 
-def _trace(scorer: Scorer, example: Tensor) -> ExportedProgram:
+def trace(scorer: Scorer, example: Tensor) -> ExportedProgram:
     """Traces with two images: with one, torch would fix the batch size at one."""
     batch = Dim("batch", min=1, max=_MAX_BATCH)
     return torch.export.export(scorer, (example,), dynamic_shapes={"images": {0: batch}})

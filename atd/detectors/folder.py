@@ -101,8 +101,7 @@ def _require_complete(detector: Detector) -> None:
             "built again from a description; build it with build_backbone, or "
             "backbone.architecture=import:MODULE:CALLABLE"
         )
-    if any(value.numel() == 0 for value in detector.state_dict().values()):
-        raise UserError(f"detector {name}: it is not fitted; call fit before it is saved")
+    detector.require_fitted()
 
 
 def is_detector_folder(folder: Path) -> bool:

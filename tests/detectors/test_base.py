@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import threading
 
+import numpy as np
 import pytest
 import torch
 from making import SIZE, line_of, make_detector, some_images
+from PIL import Image
 
+from atd.data.decoding import decode
+from atd.detectors.atd import ATD, ATDOptions
+from atd.detectors.base import Detector
 from atd.errors import UserError
 
 
@@ -74,3 +81,119 @@ def test_predict_without_a_threshold_says_what_to_do():
     with pytest.raises(UserError) as error:
         make_detector().predict(some_images())
     assert "threshold" in line_of(error)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_score_that_is_not_finite_is_out_of_distribution(value):
+    class Broken(Detector):
+        kind = "broken"
+        Options = ATDOptions
+        info = ATD.info
+
+        def forward(self, images):
+            scores = images.mean((1, 2, 3))
+            return torch.where(scores > 0.5, value, scores)
+
+    detector = Broken(None, image_size=SIZE).eval()
+    images = torch.stack([torch.full((3, SIZE, SIZE), grey) for grey in (0.1, 0.9)])
+    assert detector.predict(images, threshold=1e9).tolist() == [False, True]
+
+
+def test_a_threshold_that_is_no_number_is_refused():
+    with pytest.raises(UserError):
+        make_detector().predict(some_images(), math.nan)
+    for threshold in (math.nan, math.inf):
+        with pytest.raises(UserError):
+            make_detector().set_threshold(threshold, "given")
+
+
+def test_set_threshold_keeps_how_it_was_set():
+    detector = make_detector()
+    detector.set_threshold(0.5, "by hand")
+    assert (detector.threshold, detector.config.threshold_note) == (0.5, "by hand")
+
+
+@pytest.fixture(scope="module")
+def detector():
+    return make_detector().eval().requires_grad_(False)
+
+
+def test_arrays_in_both_layouts(detector):
+    images = some_images()
+    expected = detector.score(images)
+    array = images.numpy()
+    for given in (
+        array,
+        array.transpose(0, 2, 3, 1),
+        array.astype(np.float32) / 255,
+        array[:, ::1, ::-1][:, :, ::-1],
+        list(array),
+        [*array[:2], *images[2:]],
+        list(array.transpose(0, 2, 3, 1)),
+    ):
+        assert torch.equal(detector.score(given), expected)
+
+
+def test_one_image_alone(detector):
+    images = some_images()
+    expected = detector.score(images[:1])
+    pixels = images[0].permute(1, 2, 0).numpy()
+    for given in (images[0], images[0].numpy(), pixels, Image.fromarray(pixels)):
+        assert torch.equal(detector.score(given), expected)
+
+
+def test_pictures_and_paths_are_decoded_as_in_training(detector, tmp_path):
+    images = some_images()
+    pictures = [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in images]
+    paths = [tmp_path / f"{number}.png" for number in range(len(pictures))]
+    for picture, path in zip(pictures, paths, strict=True):
+        picture.save(path)
+    expected = detector.score(images)
+    assert torch.equal(detector.score(pictures), expected)
+    assert torch.equal(detector.score([str(paths[0]), *paths[1:]]), expected)
+    assert torch.equal(detector.score(str(paths[0])), detector.score(images[0]))
+    assert torch.equal(
+        detector.score([paths[0], images[1], pictures[2]]), detector.score(images[:3])
+    )
+    large = pictures[0].resize((40, 30))
+    assert torch.equal(detector.score(large), detector.score(decode(large, 3, SIZE)))
+    assert torch.equal(detector.predict(paths, 0.0), expected > 0.0)
+
+
+@pytest.mark.parametrize(
+    ("images", "words"),
+    [
+        (np.zeros((2, 3, SIZE, SIZE), np.uint16), "uint16"),
+        (np.zeros((2, 3, SIZE, SIZE), bool), "bool"),
+        (np.full((2, 3, SIZE, SIZE), 255.0), "255"),
+        (np.zeros((2, SIZE, SIZE)), "shape"),
+        (np.array(["a.png"]), "<U5"),
+        (7, "int"),
+        ([7], "int"),
+        ({"a": 1}, "dict"),
+        ("nowhere.png", "nowhere.png"),
+        (None, "NoneType"),
+    ],
+)
+def test_other_things_are_refused_in_one_line(detector, images, words):
+    with pytest.raises(UserError) as error:
+        detector.score(images)
+    assert words in line_of(error)
+
+
+def test_scoring_while_another_thread_trains_changes_neither():
+    detector, images = make_detector().train(), some_images()
+    expected = detector.score(images)
+    wrong = []
+
+    def watch():
+        for _ in range(10):
+            wrong.append(not torch.equal(detector.score(images), expected))
+
+    threads = [threading.Thread(target=watch) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        assert detector.training
+        assert all(parameter.requires_grad for parameter in detector.parameters())
+    assert wrong == [False] * 40
