@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -49,8 +50,8 @@ def _fingerprint(images: ImageSet, content: str) -> dict[str, Any]:
     return {
         "name": images.name,
         "images": count,
-        "files": _hash(name.encode() for name in images.names()),
-        "labels": _hash([*map(str.encode, images.classes), images.labels.numpy().tobytes()]),
+        "files": _hash(name.encode("utf-8", "surrogateescape") for name in images.names()),
+        "labels": _hash([*map(os.fsencode, images.classes), images.labels.numpy().tobytes()]),
         "pixels": _hash([pixels.contiguous().numpy().tobytes()]),
         "content": content,
     }

@@ -122,8 +122,9 @@ class ImageSet:
         """Makes a set of all images of `pixels`."""
         size = len(pixels)
         labels = torch.full((size,), -1) if labels is None else labels.to(torch.int64)
-        rows, aside = torch.arange(size), left_out or LeftOut()
-        return cls(name, labels, tuple(classes), pixels, rows, aside)
+        rows = torch.arange(size)
+        left_out = LeftOut() if left_out is None else left_out
+        return cls(name, labels, tuple(classes), pixels, rows, left_out)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -162,6 +163,10 @@ class ImageSet:
         if limit == 0 or limit >= len(self):
             return self
         return self.subset(pick(self.labels, limit, seed, self.name)[0])
+
+    def with_left_out(self, more: LeftOut) -> ImageSet:
+        """Returns the same set with a note of what else has been left out."""
+        return dataclasses.replace(self, left_out=self.left_out.merged(more))
 
     def renamed(self, name: str) -> ImageSet:
         """Returns the same images under another name."""

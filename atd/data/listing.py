@@ -22,10 +22,13 @@ class LeftOut:
     Attributes:
         counts: Number of files (or images) by reason, in the order in which they were met.
         examples: The first one of each.
+        note: What else a person should know about how the source was read.
     """
 
     counts: dict[str, int] = field(default_factory=dict)
     examples: dict[str, str] = field(default_factory=dict)
+    note: str = ""
+    _told: bool = False
 
     def add(self, reason: str, example: str, count: int = 1) -> None:
         """Counts what was left out for a reason."""
@@ -41,6 +44,14 @@ class LeftOut:
             },
             {**other.examples, **self.examples},
         )
+
+    def lines(self, name: str) -> list[str]:
+        """What a person should be told of a set, once however many parts it is divided into."""
+        if self._told:
+            return []
+        self._told = True
+        lines = [self.note] if self.note else []
+        return [*lines, f"{name}: {self.total} left out: {self}"] if self else lines
 
     @property
     def total(self) -> int:

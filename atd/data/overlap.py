@@ -9,6 +9,7 @@ import torch
 
 from atd.config import DataConfig, LoaderConfig
 from atd.data.images import ImageSet
+from atd.data.listing import LeftOut
 from atd.data.reading import notice, settle
 from atd.errors import UserError
 
@@ -39,8 +40,34 @@ class CheckedSet:
 def check(title: str, images: ImageSet, data: DataConfig, loader: LoaderConfig) -> CheckedSet:
     """Reads a set (see `settle`) and notes the content of its images."""
     settled, hashes = settle(images, data, loader)
+    _tell_repeated(settled, hashes)
     positions = {digest: index for index, digest in enumerate(hashes)}
     return CheckedSet(f"{title} ({images.name})", settled, positions, hashes)
+
+
+def _tell_repeated(images: ImageSet, hashes: list[bytes]) -> None:
+    """Tells of images that a set holds more than once, and of those whose labels contradict."""
+    first: dict[bytes, int] = {}
+    repeated: list[tuple[int, int]] = []
+    contradicting: list[tuple[int, int]] = []
+    for index, digest in enumerate(hashes):
+        earlier = first.setdefault(digest, index)
+        if earlier != index:
+            different = images.labels[earlier] != images.labels[index]
+            (contradicting if different else repeated).append((earlier, index))
+    if repeated:
+        notice(f"{images.name}: {len(repeated)} image(s) are copies, {_pair(images, repeated[0])}")
+    if contradicting:
+        earlier, index = contradicting[0]
+        labels = " and ".join(images.classes[int(images.labels[i])] for i in (earlier, index))
+        notice(
+            f"{images.name}: {len(contradicting)} image(s) lie in two classes, so their labels "
+            f"contradict: {_pair(images, contradicting[0])} ({labels}); keep each in one class"
+        )
+
+
+def _pair(images: ImageSet, pair: tuple[int, int]) -> str:
+    return f"e.g. {images.name_of(pair[0])} = {images.name_of(pair[1])}"
 
 
 def forbid_shared(one: CheckedSet, other: CheckedSet) -> None:
@@ -79,11 +106,28 @@ def drop_shared(one: CheckedSet, other: CheckedSet) -> CheckedSet:
     example = f"{one.images.name_of(shared[0])} = {other.images.name_of(first)}"
     if len(shared) == len(one.images):
         raise UserError(f"{one.title}: all images also lie in {other.title}, e.g. {example}")
-    notice(
-        f"{one.title}: {len(shared)} image(s) left out that also lie in {other.title}: {example}"
+    others = (
+        sum(
+            _class(one, index) != _class(other, other.positions[one.hashes[index]])
+            for index in shared
+        )
+        if one.images.classes and other.images.classes
+        else 0
     )
+    contradiction = f", {others} of them in another class, which contradicts" if others else ""
+    notice(
+        f"{one.title}: {len(shared)} image(s) left out that also lie in {other.title}"
+        f"{contradiction}: {example}"
+    )
+    left_out = LeftOut()
+    left_out.add(f"images that also lie in {other.title}", example, len(shared))
     keep = torch.ones(len(one.images), dtype=torch.bool)
     keep[shared] = False
     hashes = [digest for digest in one.hashes if digest not in other.positions]
     positions = {digest: index for index, digest in enumerate(hashes)}
-    return CheckedSet(one.title, one.images.subset(keep.nonzero().flatten()), positions, hashes)
+    images = one.images.subset(keep.nonzero().flatten()).with_left_out(left_out)
+    return CheckedSet(one.title, images, positions, hashes)
+
+
+def _class(checked: CheckedSet, index: int) -> str:
+    return checked.images.classes[int(checked.images.labels[index])]

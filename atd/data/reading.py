@@ -84,6 +84,8 @@ def settle(
     Raises:
         UserError: An image is unreadable and `data.skip_corrupt` is off, or none is left.
     """
+    for line in images.left_out.lines(images.name):
+        notice(line)
     size = len(images)
     shape = (data.channels, data.image_size, data.image_size)
     held = None
@@ -142,7 +144,7 @@ def _without_unreadable(
     notice(f"{images.name}: {count} unreadable image(s) left out, e.g. {first}")
     left_out = LeftOut()
     left_out.add("unreadable images", first, count)
-    images = dataclasses.replace(images.subset(good), left_out=images.left_out.merged(left_out))
+    images = images.subset(good).with_left_out(left_out)
     return images, [digest for digest in hashes if digest]
 
 

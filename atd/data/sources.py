@@ -15,17 +15,19 @@ from torch import Tensor
 from atd.config import DataConfig, LoaderConfig
 from atd.data.altered import altered
 from atd.data.bundled import BUNDLED, bundled_set
+from atd.data.folders import folder_layout, image_folder
 from atd.data.image_list import image_list, list_name
 from atd.data.images import ImageSet, join
-from atd.data.listing import list_images
-from atd.data.reading import FilePixels, notice, settle
+from atd.data.reading import settle
 from atd.data.sampler import generator_for
 from atd.data.torchvision_sets import TORCHVISION, torchvision_set
 from atd.errors import UserError
 
 __all__ = [
     "Split",
+    "defect_sources",
     "has_test_split",
+    "has_val_split",
     "jigsaw",
     "load_source",
     "open_source",
@@ -33,7 +35,7 @@ __all__ = [
     "split_mixture",
 ]
 
-Split = Literal["train", "test", "all"]
+Split = Literal["train", "val", "test", "all"]
 
 _GENERIC_FOLDERS = {"train", "test", "val", "valid", "validation", "all", "images", "data"}
 
@@ -60,8 +62,8 @@ def open_source(source: str, *, split: Split, data: DataConfig) -> ImageSet:
     """Finds the images of a source without decoding files.
 
     * `cifar10`, `svhn`, ...: torchvision's data sets under `data.root`, downloaded if absent.
-    * `folder:PATH`: all images below PATH. Subfolders are classes if there are two or more and
-      no image lies beside them; otherwise the set has no labels.
+    * `folder:PATH`: all images below PATH, or those of the split where PATH holds splits, see
+      `atd.data.folders`.
     * `list:FILE` or `list:FILE.txt@ROOT`: the images that a text file names, see
       `atd.data.image_list`.
     * `bundled:NAME`: offline sets, see `atd.data.bundled`.
@@ -87,7 +89,28 @@ def open_source(source: str, *, split: Split, data: DataConfig) -> ImageSet:
 
 def has_test_split(source: str) -> bool:
     """Says whether a source has a test split of its own, disjoint from its training split."""
-    return all(_has_test_split(part) for part in split_mixture(source))
+    return all(_has_split(part, "test") for part in split_mixture(source))
+
+
+def has_val_split(source: str) -> bool:
+    """Says whether a source has a validation split of its own; only folders do."""
+    return all(_has_split(part, "val") for part in split_mixture(source))
+
+
+def defect_sources(source: str) -> dict[str, str]:
+    """The defects that lie beside the ID test images of a source, as in MVTec AD.
+
+    Returns:
+        The source of each by its name; nothing for most sources.
+    """
+    kind, _, path = source.partition(":")
+    layout = folder_layout(path) if kind == "folder" else None
+    if layout is None:
+        return {}
+    return {
+        _safe(Path(folder).name) or "defect": f"{source.rstrip('/')}/{folder}"
+        for folder in layout.defects
+    }
 
 
 def source_name(source: str) -> str:
@@ -159,7 +182,7 @@ def _open_one(source: str, split: Split, data: DataConfig) -> ImageSet:
     kind, _, rest = source.partition(":")
     match kind, bool(rest):
         case "folder", True:
-            return _folder(rest, data)
+            return image_folder(rest, split, _name_of_part(source), data)
         case "list", True:
             return image_list(rest, data).renamed(_name_of_part(source))
         case "jigsaw", True:
@@ -167,19 +190,28 @@ def _open_one(source: str, split: Split, data: DataConfig) -> ImageSet:
         case "altered", True:
             return altered(_open_one(rest, split, data))
         case "bundled", True if rest in BUNDLED:
-            return bundled_set(rest, split, data)
+            return bundled_set(rest, _without_val(split), data)
     if source in TORCHVISION:
-        return torchvision_set(source, split, data)
+        return torchvision_set(source, _without_val(split), data)
     raise _unknown(source)
 
 
-def _has_test_split(source: str) -> bool:
+def _without_val(split: Split) -> Literal["train", "test", "all"]:
+    return "test" if split == "val" else split
+
+
+def _has_split(source: str, split: Literal["val", "test"]) -> bool:
     kind, _, rest = source.partition(":")
     match kind:
         case "jigsaw" | "altered":
-            return _has_test_split(rest)
-        case "bundled":
-            return rest in BUNDLED and BUNDLED[rest].has_test_split
+            return _has_split(rest, split)
+        case "folder":
+            layout = folder_layout(rest)
+            return layout is not None and {"train", split} <= layout.folders.keys()
+    if split == "val":
+        return False
+    if kind == "bundled":
+        return rest in BUNDLED and BUNDLED[rest].has_test_split
     return source in TORCHVISION and TORCHVISION[source].test is not None
 
 
@@ -209,34 +241,3 @@ def _unknown(source: str) -> UserError:
     nearest = difflib.get_close_matches(source.lower(), known, n=1, cutoff=0.5)
     hint = f"did you mean {nearest[0]}?" if nearest else "sources are " + ", ".join(known)
     return UserError(f"{source}: unknown source; {hint} (your own images: folder:PATH)")
-
-
-def _folder(path: str, data: DataConfig) -> ImageSet:
-    root = Path(path).expanduser()
-    if not root.is_dir():
-        problem = "is a file, not a folder" if root.exists() else "no such folder"
-        raise UserError(f"folder:{path}: {problem} (looked for {root.absolute()})")
-    files = list_images(root)
-    if not files:
-        raise UserError(f"folder:{path}: no images in {root.absolute()} or below")
-    labels, classes = _class_folders(root, files)
-    paths = [f"{root}/{file}" for file in files]
-    pixels = FilePixels(paths, data.channels, data.image_size, data.scale)
-    return ImageSet.of(_name_of_part(f"folder:{path}"), pixels, labels, classes)
-
-
-def _class_folders(root: Path, files: list[str]) -> tuple[Tensor | None, list[str]]:
-    """Labels by top-level subfolder; none where images lie beside the subfolders."""
-    tops = [file.partition("/")[0] for file in files]
-    classes = sorted(set(tops))
-    loose = [file for file in files if "/" not in file]
-    folders = len(classes) - len(loose)
-    if loose and folders:
-        notice(f"{root}: read without labels, as {loose[0]} lies beside the {folders} subfolder(s)")
-    if loose or folders < 2:
-        return None, []
-    for folder in sorted(root.iterdir()):
-        if folder.is_dir() and folder.name[0] not in "._" and folder.name not in classes:
-            raise UserError(f"{folder}: this class folder holds no images; fill or remove it")
-    number = {name: index for index, name in enumerate(classes)}
-    return torch.tensor([number[top] for top in tops]), classes

@@ -15,7 +15,9 @@ from atd.data.images import ImageSet, join, pick
 from atd.data.overlap import CheckedSet, check, drop_shared, forbid_shared
 from atd.data.protocols import Role, is_same_set, protocol_id_test, protocol_tests
 from atd.data.sources import (
+    defect_sources,
     has_test_split,
+    has_val_split,
     jigsaw,
     open_source,
     source_name,
@@ -133,11 +135,20 @@ def _id_sets(data: DataConfig, names: Mapping[str, str]) -> tuple[ImageSet, Imag
     if own_test:
         test = open_source(own_test, split="test", data=data)
     elif has_test_split(data.id):
-        test = open_source(data.id, split="test", data=data)
+        test = _untold(open_source(data.id, split="test", data=data))
     else:
         test, pool = _hold_out(pool, data.test_fraction, "test")
-    val, train = _hold_out(pool.take(data.id_limit, _SEED), data.val_fraction, "validation")
+    train = pool.take(data.id_limit, _SEED)
+    if has_val_split(data.id):
+        val = _untold(open_source(data.id, split="val", data=data))
+        return train, _relabelled(val, pool), _relabelled(test, pool)
+    val, train = _hold_out(train, data.val_fraction, "validation")
     return train, val, _relabelled(test, pool)
+
+
+def _untold(images: ImageSet) -> ImageSet:
+    """The set without the note on its source, which the training images carry as well."""
+    return dataclasses.replace(images, left_out=dataclasses.replace(images.left_out, note=""))
 
 
 def _forbid_single_images(pool: ImageSet) -> None:
@@ -149,7 +160,7 @@ def _forbid_single_images(pool: ImageSet) -> None:
 
 
 def _relabelled(test: ImageSet, pool: ImageSet) -> ImageSet:
-    """The test images with the label numbers of the training images."""
+    """Test or validation images with the label numbers of the training images."""
     if test.classes == pool.classes:
         return test
     if not test.classes or not pool.classes:
@@ -253,6 +264,9 @@ def _listed_tests(data: DataConfig) -> list[_Test]:
     entries: list[tuple[str, Role]] = [(entry, "far") for entry in data.ood_test]
     entries += [(entry, "near") for entry in data.near_test]
     explicit = {_split_name(entry)[0].lower() for entry, _ in entries}
+    given = [_split_name(entry)[1] for entry, _ in entries]
+    defects = defect_sources(data.id).items()
+    entries += [(f"{name}={source}", "far") for name, source in defects if source not in given]
     taken: set[str] = set()
     for entry, role in entries:
         name, source = _split_name(entry)

@@ -12,11 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from atd.config import DataConfig, LoaderConfig
+from atd.config import DataConfig, LoaderConfig, load
 from atd.data.decoding import UnreadableImage, decode
+from atd.data.fingerprint import fingerprint_images
 from atd.data.images import ImageSet
 from atd.data.listing import list_images
 from atd.data.reading import FilePixels, settle
+from atd.data.sources import open_source
+from atd.data.splits import load_splits
 from atd.errors import UserError
 
 
@@ -209,3 +212,84 @@ def test_other_processes_stay_silent(folder, capsys, monkeypatch):
     (folder / "00.png").write_text("no image")
     settle(image_set(folder), DataConfig(image_size=8, skip_corrupt=True), LoaderConfig())
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_what_a_folder_holds_besides_is_counted_and_named_once(folder, labelled, capsys):
+    (folder / "notes.TXT").touch()
+    (folder / "IMG_1.HEIC").touch()
+    (folder / "scan").touch()
+    (folder / "._00.png").touch()
+    (folder / ".hidden.png").touch()
+    (folder / ".git").mkdir()
+    os.mkfifo(folder / "pipe.png")
+    (folder / "loop").symlink_to(folder, target_is_directory=True)
+    for index in range(2 if labelled else 0):
+        (folder / "more").mkdir(exist_ok=True)
+        (folder / "more" / f"{index}.jpeg.part").touch()
+    data = DataConfig(image_size=8)
+    images = open_source(f"folder:{folder}", split="all", data=data)
+    assert len(images) == 70
+    held, rest = images.subset(torch.arange(5)), images.subset(torch.arange(5, 70))
+    settle(held, data, LoaderConfig())
+    settle(rest, data, LoaderConfig())
+    expected = {
+        ".txt files": 1,
+        "files without extension": 1,
+        "macOS companions (._*)": 1,
+        "hidden files": 1,
+        "hidden folders": 1,
+        "pipes, sockets or devices": 1,
+        "folders met again through links": 1,
+        **({".part files": 2} if labelled else {}),
+    }
+    counts = {reason: n for reason, n in rest.left_out.counts.items() if ".heic" not in reason}
+    assert counts == expected
+    (line,) = capsys.readouterr().err.splitlines()
+    assert all(f"{count} {reason}" in line for reason, count in expected.items())
+    assert rest.left_out.as_json()[".txt files"] == {"count": 1, "example": "notes.TXT"}
+
+
+def test_a_folder_of_nothing_that_is_read_says_what_it_holds(tmp_path, monkeypatch):
+    monkeypatch.setattr("atd.data.listing.endings", lambda: frozenset({".png"}))
+    for index in range(3):
+        (tmp_path / f"{index}.heic").touch()
+    with pytest.raises(UserError, match=r"left out: 3 \.heic files.*pip install pillow-heif"):
+        open_source(f"folder:{tmp_path}", split="all", data=DataConfig())
+
+
+STRANGE = [b"caf\xe9.png", b"\xff\xfe.PNG", b"bell\x07\x1b[31m.png", b"new\nline.png", b"=1+1.png"]
+
+
+def test_names_that_are_not_utf8_work_everywhere(tmp_path, capsys):
+    for index, name in enumerate(STRANGE):
+        for part in (b"a\xe9", b"b"):
+            os.makedirs(os.fsencode(tmp_path) + b"/" + part, exist_ok=True)
+            path = os.fsencode(tmp_path) + b"/" + part + b"/" + name
+            with open(path, "wb") as file:
+                Image.new("L", (8, 8), 10 * index + len(part)).save(file, "PNG")
+    (tmp_path / "b" / os.fsdecode(b"broken\xe9.png")).touch()
+    data = DataConfig(image_size=8, skip_corrupt=True)
+    images, hashes = settle(
+        open_source(f"folder:{tmp_path}", split="all", data=data), data, LoaderConfig()
+    )
+    assert len(hashes) == len(set(hashes)) == 10
+    assert {os.fsencode(name).rpartition(b"/")[2] for name in images.names()} == set(STRANGE)
+    said = capsys.readouterr().err
+    assert r"broken\xe9.png" in said
+    said.encode("utf-8")
+    with pytest.raises(UserError, match=r"broken\\xe9\.png: not readable"):
+        FilePixels([f"{tmp_path}/b/" + os.fsdecode(b"broken\xe9.png")], 1, 8).fetch([0])
+    (tmp_path / "b" / os.fsdecode(b"broken\xe9.png")).unlink()
+    words = [f"data.id=folder:{tmp_path}", "data.image_size=8", "data.val_fraction=0.2"]
+    splits = load_splits(load(None, [*words, "data.outliers=bundled:capitals", "data.ood_limit=9"]))
+    assert fingerprint_images(splits)["ID training"]["images"] > 0
+
+
+def test_a_very_deep_folder_is_no_trouble(tmp_path):
+    deep = tmp_path
+    for _ in range(400):
+        deep = deep / "d"
+    os.makedirs(deep)
+    Image.new("L", (8, 8)).save(deep / "a.png")
+    assert len(list_images(tmp_path)) == 1
