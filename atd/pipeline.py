@@ -24,6 +24,7 @@ from atd.run_folder import RunFolder
 from atd.training.contact import in_contact
 from atd.training.logbook import Logbook
 from atd.training.loop import Task, fit
+from atd.training.objectives import objective_of
 from atd.training.processes import Processes
 from atd.training.rank_log import RankLog
 from atd.training.tasks import (
@@ -207,7 +208,7 @@ def _pretrains(config: Config) -> bool:
 
 
 def _needs_helper(config: Config) -> bool:
-    return _pretrains(config) and config.pretrain.objective == "hat"
+    return _pretrains(config) and objective_of(config.pretrain.objective).helped
 
 
 def _takes_weights(config: Config) -> bool:

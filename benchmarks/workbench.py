@@ -9,6 +9,7 @@ from typing import Any
 from atd.config import Config, load
 from atd.data.splits import DataSplits, load_splits
 from atd.training.adversarial_gan import AdversarialGan
+from atd.training.objectives import objective_of
 from atd.training.processes import Processes
 from atd.training.robust_pretraining import RobustPretraining
 from atd.training.tasks import (
@@ -22,14 +23,18 @@ __all__ = ["PLAIN", "atd_task", "bundled_splits", "first_batch", "plain_config",
 
 PLAIN = (
     "run.precision=float32",
+    "run.compile=false",
     "data.id=bundled:digits",
+    "data.id_test=",
     "data.outliers=bundled:photo-china",
     "data.ood_val=",
     "data.ood_test=[photo=bundled:photo-flower]",
     "data.near_test=[]",
+    "atd.finetune=false",
+    "atd.ema=0",
     "evaluate.baselines=[]",
 )
-"""The CIFAR-10 recipe on images that are at hand everywhere; speed does not depend on them."""
+"""The CIFAR-10 networks, trained as published, on images that are at hand everywhere."""
 
 
 def plain_config(overrides: Sequence[str]) -> Config:
@@ -62,8 +67,8 @@ def atd_task(overrides: Sequence[str], splits: DataSplits | None = None) -> Adve
 def pretrain_task(overrides: Sequence[str], splits: DataSplits | None = None) -> RobustPretraining:
     """The backbone's robust training, ready for its first step."""
     given = _ingredients(overrides, splits)
-    hat = given.config.pretrain.objective == "hat"
-    helper = untrained_backbone(given, helper=True) if hat else None
+    helped = objective_of(given.config.pretrain.objective).helped
+    helper = untrained_backbone(given, helper=True) if helped else None
     return robust_pretraining(given, "pretrain", untrained_backbone(given), helper)
 
 

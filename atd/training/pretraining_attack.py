@@ -25,14 +25,14 @@ def perturbed(
     draws: Tensor,
     config: PretrainConfig,
     *,
-    objective: str,
+    raises: str,
     steps: int,
 ) -> Tensor:
     """Images attacked as `pretrain.attack` says.
 
-    PGD raises the KL divergence from the clean output (TRADES, HAT), or the classification loss
-    (`adversarial`). A single step always follows the classification loss: it needs no clean
-    output, and its gradient does not vanish near the image as that of KL does.
+    PGD raises the KL divergence from the clean output, or the classification loss. A single step
+    always follows the classification loss: it needs no clean output, and its gradient does not
+    vanish near the image as that of KL does.
 
     Args:
         classify: Maps images to class logits, in the state in which it is attacked.
@@ -41,7 +41,7 @@ def perturbed(
         draws: Randomness shaped like the images: standard normal for `pgd`, else uniform in
             [-1, 1).
         config: Options.
-        objective: `adversarial`, `trades` or `hat`.
+        raises: `divergence` or `classification loss`.
         steps: Steps of PGD.
 
     Returns:
@@ -62,11 +62,11 @@ def perturbed(
             noise=draws,
             keep="last",
         ).images
-    adversarial = objective == "adversarial"
+    diverges = raises == "divergence"
     # KL has no gradient at the image itself; the published start is 1e-3 N(0, 1).
-    noise = draws.clamp(-1, 1) if adversarial else 1e-3 * draws / max(epsilon, 1e-12)
+    noise = 1e-3 * draws / max(epsilon, 1e-12) if diverges else draws.clamp(-1, 1)
     return pgd(
-        loss if adversarial else _divergence_from(classify, images),
+        _divergence_from(classify, images) if diverges else loss,
         images,
         epsilon=epsilon,
         steps=steps,

@@ -1,4 +1,4 @@
-"""Pre-training of the backbone: standard, Madry's adversarial training, TRADES and HAT."""
+"""Pre-training of the backbone by one of the objectives, on clean or on attacked images."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from atd.inference import at_least_float32, filled, frozen
 from atd.training.ghost_batches import RunningStatistics, ghost_batches
 from atd.training.global_norm import global_batch_statistics
 from atd.training.logbook import Logbook
-from atd.training.losses import hat_loss, trades_loss
+from atd.training.objectives import Network, objective_of
 from atd.training.pretraining_attack import perturbed
 from atd.training.processes import Processes
 from atd.training.schedule import attack_steps, one_cycle, set_learning_rate, update_average
@@ -45,19 +45,19 @@ _OVERFITTED = (
 class RobustPretraining:
     """Trains a classifier to be right on attacked images; a `Task` of the training loop.
 
-    HAT (Rade & Moosavi-Dezfooli, ICLR 2022): PGD on KL in evaluation mode, then
-    CE(clean) + beta * KL(clean || attacked) + gamma * CE(f(x + h * delta), helper label).
+    The images are attacked in evaluation mode; the objective (`atd.training.objectives`) says what
+    the attack raises and what the network then learns.
 
     Images without labels are turned by 0, 90, 180 or 270 degrees and the network learns to tell
     which (Gidaris et al. 2018), so that a flat folder can be used.
 
     Args:
         model: The classifier, on the device.
-        helper: The standard-trained network that HAT asks for labels.
+        helper: The standard-trained network, where the objective is helped by one.
         stream: Training images.
         validation: Held-out images on which the best epoch is chosen.
         config: Options; `objective` is given apart since the helper is trained by this task too.
-        objective: `standard`, `adversarial`, `trades` or `hat`.
+        objective: The name of an objective.
         epochs: Passes over the training images.
         stage: Name of the stage.
         processes: The processes that share the work.
@@ -90,7 +90,7 @@ class RobustPretraining:
         self.running = RunningStatistics(model)
         self.model, self.helper, self.stream = model, helper, stream
         self.validation = validation.take(_CLEAN_IMAGES, seed)
-        self.config, self.objective, self.stage = config, objective, stage
+        self.config, self.objective, self.stage = config, objective_of(objective), stage
         self.processes, self.seed, self.bfloat16 = processes, seed, bfloat16
         self.batch_size = stream.batch_size
         self.steps_per_epoch = stream.steps_per_epoch
@@ -99,7 +99,7 @@ class RobustPretraining:
         self.average = copy.deepcopy(model) if config.ema else None
         self.overfitted = False
         self.frozen_pass: FrozenPass | None = None
-        if objective != "standard" and isinstance(model, Backbone):
+        if self.objective.raises != "nothing" and isinstance(model, Backbone):
             self.frozen_pass = FrozenPass(model, bfloat16=bfloat16, compiled=compiled)
         self.trained_pass: Callable[[Tensor], Tensor] = model
         # On a CPU compiling the training passes gains little and takes minutes.
@@ -144,14 +144,15 @@ class RobustPretraining:
         rate = one_cycle(step, self.steps, self.config.lr, self.config.warmup)
         set_learning_rate(self.optimizer, rate)
         attacked = images
-        if self.objective != "standard":
+        if self.objective.raises != "nothing":
             attacked = self._attack(step, images, labels)
+        network = Network(self._passes, self._helped, self.config)
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
         total, correct, count = torch.zeros((), device=images.device), [], self.ghosts.parts
         parts = zip(*(x.chunk(count) for x in (images, attacked, labels)), strict=True)
         for part in self.running.mean_over(parts):
-            loss, logits = self._loss(*part)
+            loss, logits = self.objective.loss(network, *part)
             (loss / count).backward()
             total = total + loss.detach() / count
             correct.append(logits.argmax(1) == part[-1])
@@ -164,36 +165,11 @@ class RobustPretraining:
             update_average(self.average, self.model, self.config.ema, step)
         return {"loss": total, "accuracy": torch.cat(correct).float().mean()}
 
-    def _loss(self, images: Tensor, attacked: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """The objective's loss, and the class logits of what it was trained on."""
-        config = self.config
-        smoothing = config.label_smoothing
-        if self.objective == "standard":
-            (logits,) = self._passes(images)
-            return F.cross_entropy(logits, labels, label_smoothing=smoothing), logits
-        if self.objective == "adversarial":
-            (adversarial,) = self._passes(attacked)
-            return F.cross_entropy(adversarial, labels, label_smoothing=smoothing), adversarial
-        if self.objective == "trades":
-            adversarial, logits = self._passes(attacked, images)
-            return trades_loss(logits, adversarial, labels, config.beta, smoothing), logits
+    def _helped(self, images: Tensor) -> Tensor:
+        """Class logits of the helper, without a gradient."""
         assert self.helper is not None
         with torch.no_grad():
-            helper_labels = self._logits(self.helper.eval(), attacked).argmax(1)
-        # Beyond the attack, and on purpose not clipped to [0, 1]: the published recipe.
-        beyond = images + config.helper_reach * (attacked - images)
-        adversarial, logits, reached = self._passes(attacked, images, beyond)
-        loss = hat_loss(
-            logits,
-            adversarial,
-            reached,
-            labels,
-            helper_labels,
-            config.beta,
-            config.gamma,
-            smoothing,
-        )
-        return loss, logits
+            return self._logits(self.helper.eval(), images)
 
     def _passes(self, *groups: Tensor) -> Sequence[Tensor]:
         """Class logits of each group of images, which is normalised over itself, in order."""
@@ -216,9 +192,8 @@ class RobustPretraining:
         steps = attack_steps(step, self.steps, config.steps, config.step_schedule)
         groups = (x.chunk(self.stream.parts) for x in (images, labels, draws))
         with self._attackable() as classify:
-            attack = partial(
-                perturbed, classify, config=config, objective=self.objective, steps=steps
-            )
+            raises = self.objective.raises
+            attack = partial(perturbed, classify, config=config, raises=raises, steps=steps)
             return torch.cat([attack(*part) for part in zip(*groups, strict=True)])
 
     @contextmanager
@@ -235,7 +210,7 @@ class RobustPretraining:
         """Accuracy on held-out images: clean, after FGSM and after PGD-20 (see `Task`)."""
         model = self.average if self.average is not None else self.model
         clean = self._accuracy(model, self.validation)
-        if self.objective == "standard":
+        if self.objective.raises == "nothing":
             return {"val_accuracy": clean, "selection": clean}
         subset, epsilon = self.validation.take(_ATTACKED_IMAGES, self.seed), self.config.epsilon
         single = self._accuracy(model, subset, partial(fgsm, epsilon=epsilon))

@@ -1,0 +1,28 @@
+"""Adversarial training (Madry et al., 2018, arXiv:1706.06083)."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from atd.training.objectives.base import Network, Objective
+
+__all__ = ["OBJECTIVE", "Adversarial"]
+
+
+class Adversarial(Objective):
+    """Learns from attacked images alone: the cross-entropy at x + delta (eq. 2.1)."""
+
+    raises = "classification loss"
+
+    def loss(
+        self, network: Network, images: Tensor, attacked: Tensor, labels: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """See `Objective`."""
+        (logits,) = network.passes(attacked)
+        return F.cross_entropy(
+            logits, labels, label_smoothing=network.config.label_smoothing
+        ), logits
+
+
+OBJECTIVE = Adversarial()

@@ -1,0 +1,26 @@
+"""TRADES (Zhang et al., 2019, arXiv:1901.08573)."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from atd.training.losses import trades_loss
+from atd.training.objectives.base import Network, Objective
+
+__all__ = ["OBJECTIVE", "Trades"]
+
+
+class Trades(Objective):
+    """CE(clean) + beta * KL(clean || attacked) (eq. 5)."""
+
+    def loss(
+        self, network: Network, images: Tensor, attacked: Tensor, labels: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """See `Objective`."""
+        config = network.config
+        adversarial, logits = network.passes(attacked, images)
+        loss = trades_loss(logits, adversarial, labels, config.beta, config.label_smoothing)
+        return loss, logits
+
+
+OBJECTIVE = Trades()
