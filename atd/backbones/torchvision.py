@@ -95,7 +95,7 @@ class _RealNumbers(TorchFunctionMode):
     ) -> Any:
         """Calls a function of torch."""
         kwargs = dict(kwargs or {})
-        if func in (torch.arange, torch.tensor):
+        if func is torch.arange or (func is torch.tensor and isinstance(args[0], list)):
             kwargs["device"] = "cpu"
         return func(*args, **kwargs)
 

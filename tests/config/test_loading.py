@@ -27,7 +27,7 @@ NAMES = {
     "label_smoothing ema",
     "atd": "epochs batch_size alpha epsilon steps step_schedule step_size attack_start adversarial "
     "attack_generated features finetune finetune_lr generator generator_objective "
-    "generator_diversity latent_dim normalisation lr_discriminator lr_generator",
+    "generator_diversity ema latent_dim normalisation lr_discriminator lr_generator",
     "evaluate": "tier norm epsilon steps restarts limit batch_size baselines",
     "loader": "workers memory_mb",
 }
