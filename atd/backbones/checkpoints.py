@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import re
+import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from atd.errors import UserError, first_line
+from atd.errors import UserError, first_line, printable
 from atd.files import read_regular, require_regular
 
 __all__ = ["Table", "is_detector_folder", "read_checkpoint", "read_description"]
@@ -122,45 +126,52 @@ def _what_else(head: bytes, size: int) -> str:
 
 
 def _check_archive(path: Path) -> None:
-    """Refuses archives that are no PyTorch file or that would grow when unpacked."""
+    """Refuses archives that are damaged, no PyTorch file, or would grow when unpacked."""
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+            stored = all(entry.compress_type == zipfile.ZIP_STORED for entry in entries)
+            whole = archive.testzip() is None if stored else True
+    except Exception:  # hostile bytes raise whatever they like
+        whole, entries, stored = False, [], True
+    if not whole:
         raise UserError(
             f"{path}: is cut off or damaged ({path.stat().st_size} bytes); copy or download it "
             "again"
-        ) from None
+        )
     names = [entry.filename for entry in entries]
     if any(name.endswith("/constants.pkl") or "/code/" in name for name in names):
         raise UserError(f"{path}: a TorchScript archive, which holds code; {_REMEDY}")
     if not any(name.endswith("data.pkl") for name in names):
-        raise UserError(f"{path}: a zip archive, but not of PyTorch (it holds {names[:1]})")
-    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+        raise UserError(f"{path}: a zip archive, but not of PyTorch")
+    if not stored:
         raise UserError(f"{path}: a compressed archive, which PyTorch does not write; {_REMEDY}")
+
+
+def _harmless() -> list[Any]:
+    """Plain data that training scripts put beside the weights."""
+    multiarray = np._core.multiarray  # type: ignore[attr-defined]
+    types = [type(np.dtype(kind)) for kind in ("f2", "f4", "f8", "i4", "i8", "bool")]
+    names = [(multiarray.scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
+    return [argparse.Namespace, np.dtype, *types, *names]
 
 
 def _read_torch(path: Path, mapped: bool) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped or None)
+        with torch.serialization.safe_globals(_harmless()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped or None)
     except Exception as error:  # hostile bytes raise whatever they like
-        text = str(error)
-        if "nsupported" in text or "not an allowed global" in text or "weights_only" in text:
+        if found := re.search(r"GLOBAL (\S+)|[Cc]lass (\S+)", str(error)):
             raise UserError(
-                f"{path}: holds Python objects besides tensors{_culprit(text)}; such a pickle can "
-                f"run code and is not loaded; {_REMEDY}"
+                f"{path}: holds Python objects besides tensors ({found[1] or found[2]:.80}); such "
+                f"a pickle can run code and is not loaded; {_REMEDY}"
             ) from None
+        reason = str(error).partition("WeightsUnpickler error:")[2].strip() or first_line(error)
         raise UserError(
-            f"{path}: cannot be read, it is damaged or not a PyTorch file ({first_line(error)}); "
-            "copy or download it again"
+            f"{path}: cannot be read, it is damaged or not a PyTorch file "
+            f"({printable(reason.splitlines()[0], 120)}); copy or download it again"
         ) from None
-
-
-def _culprit(text: str) -> str:
-    for marker in ("Unsupported global: GLOBAL ", "Unsupported class "):
-        if marker in text:
-            return f" ({text.partition(marker)[2].split()[0][:80]})"
-    return ""
 
 
 def _tables(content: Mapping[Any, Any], where: str, depth: int) -> Iterator[Table]:

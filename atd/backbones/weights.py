@@ -196,16 +196,17 @@ def _normalisation(
         if not (std > 0).all():
             raise UserError(f"{path}: its normalisation divides by {float(std.min()):g}")
         return {"mean": mean, "std": std}
-    source = "of the ID images" if bool((backbone.mean != 0).any()) else "0 and 1"
-    found: dict[str, Tensor] = {}
+    source, found = "those of the ID images", {}
     if backbone.customary is not None and backbone.mean.shape[1] == len(backbone.customary[0]):
-        source = "usual for this network"
+        source = "those usual for this network"
         pairs = zip(("mean", "std"), backbone.customary, strict=True)
         found = {key: torch.tensor(values).view_as(backbone.mean) for key, values in pairs}
+    elif not (backbone.mean.any() or (backbone.std != 1).any()):
+        return {}
     used = [found.get("mean", backbone.mean), found.get("std", backbone.std)]
     words = " and std ".join(str([round(v, 4) for v in value.flatten().tolist()]) for value in used)
     notices.append(
-        f"no normalisation is stored in it; images are normalised by those {source}: mean {words} "
+        f"no normalisation is stored in it; images are normalised by {source}: mean {words} "
         "(backbone.mean and backbone.std set others)"
     )
     return found
