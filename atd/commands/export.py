@@ -28,7 +28,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from atd.detectors.exported import FILES, export_detector
+    from atd.detectors.export import FILES, export_detector
 
     formats = [name.strip() for name in arguments.formats.split(",") if name.strip()]
     output = arguments.output or Path(arguments.detector).resolve().parent / "export"

@@ -347,7 +347,7 @@ def _only_floats(forward: Callable[[Any, Tensor], Tensor]) -> Callable[[Any, Ten
     def checked(self: Detector, images: Tensor) -> Tensor:
         require_floats(images, self.config.channels, self.config.image_size)
         self.require_fitted()
-        if not torch.is_inference_mode_enabled():
+        if torch.compiler.is_compiling() or not torch.is_inference_mode_enabled():
             return forward(self, images)
         with torch.inference_mode(False), torch.no_grad():
             return forward(self, images.clone())

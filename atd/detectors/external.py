@@ -78,13 +78,16 @@ class External(Detector):
     def forward(self, images: Tensor) -> Tensor:
         """Scores (N,) of float images (N, C, H, W) in [0, 1], as the module gives them."""
         scores = self.module(images)
-        name, wanted = self.config.name, f"one number per image, ({len(images)},)"
+        name = self.config.name
         if not isinstance(scores, Tensor):
-            raise UserError(f"{name} returned a {type(scores).__name__}, not a tensor: {wanted}")
-        if scores.shape != (len(images),):
+            kind = type(scores).__name__
+            raise UserError(f"{name} returned a {kind}, not a tensor of one number per image")
+        # A comparison of whole shapes would fix the batch size of an export.
+        if scores.ndim != 1 or scores.shape[0] != images.shape[0]:
             hint = "; squeeze(1) makes it one" if scores.shape == (len(images), 1) else ""
             raise UserError(
-                f"{name} returned scores of shape {tuple(scores.shape)}, it must be {wanted}{hint}"
+                f"{name} returned scores of shape {tuple(scores.shape)}, it must be one number "
+                f"per image, ({len(images)},){hint}"
             )
         if not scores.is_floating_point():
             raise UserError(f"{name} returned scores of type {scores.dtype}: they must be floats")

@@ -18,7 +18,7 @@ from atd.backbones import build_backbone
 from atd.config import BackboneConfig
 from atd.config.values import option_types
 from atd.detectors.base import Detector
-from atd.detectors.exported import Scorer, export_detector, trace
+from atd.detectors.export import Scorer, export_detector, trace
 from atd.detectors.fitting import FitData
 from atd.detectors.kinds import KINDS, kind_class
 from atd.errors import UserError

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import sys
@@ -10,10 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from atd.detectors import exported
+from atd.detectors import export
+from atd.detectors.atd import ATD
 from atd.detectors.base import Detector
 from atd.detectors.build import build_detector
 from atd.detectors.config import DetectorConfig
+from atd.detectors.external import External
 from atd.errors import UserError
 
 SIZE = 8
@@ -51,7 +54,7 @@ def folder(source, tmp_path_factory):
     for package in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(package, reason='ONNX is optional: pip install "atd[onnx]"')
     output = tmp_path_factory.mktemp("output") / "export"
-    return exported.export_detector(source, output, ["pt2", "onnx"])
+    return export.export_detector(source, output, ["pt2", "onnx"])
 
 
 def runners(folder):
@@ -98,7 +101,7 @@ def test_manifest_describes_the_files(source, folder):
 def test_one_format_needs_no_onnx(source, tmp_path, monkeypatch):
     for package in ("onnx", "onnxscript", "onnxruntime"):
         monkeypatch.setitem(sys.modules, package, None)
-    output = exported.export_detector(source, tmp_path / "export", ["pt2"])
+    output = export.export_detector(source, tmp_path / "export", ["pt2"])
     assert {file.name for file in output.iterdir()} == {"detector.pt2", "manifest.json"}
 
 
@@ -109,31 +112,31 @@ def test_one_format_needs_no_onnx(source, tmp_path, monkeypatch):
 )
 def test_other_detectors_export_too(tmp_path, options):
     source = make_detector(tmp_path / "detector", **options)
-    output = exported.export_detector(source, tmp_path / "export", ["pt2"])
+    output = export.export_detector(source, tmp_path / "export", ["pt2"])
     assert json.loads((output / "manifest.json").read_text())["files"].keys() == {"detector.pt2"}
 
 
 def test_a_file_with_other_scores_is_deleted(source, tmp_path, monkeypatch):
-    honest = exported._save_pt2
+    honest = export._save_pt2
 
     def dishonest(program, file):
         run = honest(program, file)
         return lambda images: run(images) + 0.01 * (len(images) == 7)
 
-    monkeypatch.setattr(exported, "_save_pt2", dishonest)
+    monkeypatch.setattr(export, "_save_pt2", dishonest)
     with pytest.raises(RuntimeError, match=r"detector\.pt2: .* on batch 7"):
-        exported.export_detector(source, tmp_path / "export", ["pt2"])
+        export.export_detector(source, tmp_path / "export", ["pt2"])
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_with_undefined_scores_is_deleted(source, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        exported,
+        export,
         "_save_pt2",
         lambda program, file: lambda images: torch.full((len(images),), torch.nan),
     )
     with pytest.raises(RuntimeError, match=r"detector\.pt2"):
-        exported.export_detector(source, tmp_path / "export", ["pt2"])
+        export.export_detector(source, tmp_path / "export", ["pt2"])
     assert list(tmp_path.iterdir()) == []
 
 
@@ -144,28 +147,68 @@ def test_an_older_export_survives_a_failure_and_is_replaced_otherwise(
     output.mkdir()
     (output / "manifest.json").write_text("{}")
     with monkeypatch.context() as patch:
-        patch.setattr(exported, "_tolerance", lambda expected: -1.0)
+        patch.setattr(export, "_tolerance", lambda expected: -1.0)
         with pytest.raises(RuntimeError):
-            exported.export_detector(source, output, ["pt2"])
+            export.export_detector(source, output, ["pt2"])
     assert (output / "manifest.json").read_text() == "{}"
-    exported.export_detector(source, output, ["pt2"])
+    export.export_detector(source, output, ["pt2"])
     assert "sha256" in (output / "manifest.json").read_text()
     assert [file.name for file in tmp_path.iterdir()] == ["export"]
 
 
 def test_mistakes_name_the_remedy(source, tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"--formats tflite: choose from pt2,onnx"):
-        exported.export_detector(source, tmp_path / "export", ["pt2", "tflite"])
+        export.export_detector(source, tmp_path / "export", ["pt2", "tflite"])
     with pytest.raises(UserError, match="not a detector folder"):
-        exported.export_detector(tmp_path, tmp_path / "export", ["pt2"])
+        export.export_detector(tmp_path, tmp_path / "export", ["pt2"])
     for name in ("photos", "export.old"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "manifest.json").write_text("{}")
         (tmp_path / name / "photo.png").write_text("precious")
     with pytest.raises(UserError, match="photos: exists and is not an export; it stays"):
-        exported.export_detector(source, tmp_path / "photos", ["pt2"])
-    exported.export_detector(source, tmp_path / "export", ["pt2"])
+        export.export_detector(source, tmp_path / "photos", ["pt2"])
+    export.export_detector(source, tmp_path / "export", ["pt2"])
     assert (tmp_path / "export.old" / "photo.png").read_text() == "precious"
-    monkeypatch.setattr(exported.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(export.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r'pip install "atd\[onnx\]"'):
-        exported.export_detector(source, tmp_path / "export", ["onnx"])
+        export.export_detector(source, tmp_path / "export", ["onnx"])
+
+
+def test_the_onnx_file_describes_itself(folder):
+    import onnxruntime
+
+    model = onnxruntime.InferenceSession(folder / "detector.onnx").get_modelmeta()
+    facts = model.custom_metadata_map
+    assert facts["threshold"] == "0.25"
+    assert facts["kind"] == "atd"
+    assert "larger = more" in facts["score_direction"]
+    assert "0 to 255" in facts["preprocessing"]
+
+
+def test_foreign_modules_export_where_torch_can_trace_them(tmp_path):
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 1), torch.nn.Flatten(0))
+    detector = External(network.train(), image_size=8, channels=3)
+    output = export.export_detector(detector, tmp_path / "export", ["pt2"])
+    images = torch.randint(0, 256, (5, 3, 8, 8), dtype=torch.uint8)
+    program = torch.export.load(output / "detector.pt2").module()
+    torch.testing.assert_close(program(images).detach(), detector.score(images))
+    assert network.training
+
+
+def test_what_torch_cannot_trace_is_refused_in_one_line(tmp_path):
+    def decides(images):
+        return images.mean((1, 2, 3)) * (2 if images.mean() > 0.5 else 1)
+
+    detector = External(decides, image_size=8, channels=3)
+    with pytest.raises(UserError, match="decides: torch.export cannot trace it") as error:
+        export.export_detector(detector, tmp_path / "export", ["pt2"])
+    assert "\n" not in str(error.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_kind_that_cannot_be_exported_says_why(tmp_path, source, monkeypatch):
+    detector = Detector.from_pretrained(source)
+    monkeypatch.setattr(ATD, "info", dataclasses.replace(ATD.info, exportable="it dreams"))
+    with pytest.raises(UserError, match="kind atd cannot be exported: it dreams"):
+        export.export_detector(detector, tmp_path / "export", ["pt2"])

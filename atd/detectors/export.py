@@ -6,6 +6,7 @@ score. A file is only kept if it gives the scores of the detector it was made fr
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import importlib.util
 import json
@@ -21,11 +22,11 @@ from torch.nn import functional
 import atd
 from atd.attacks import pgd
 from atd.detectors.base import Detector
-from atd.errors import UserError
+from atd.errors import UserError, first_line
 from atd.files import replacing_folder, require_ours
 from atd.inference import as_float
 
-__all__ = ["FILES", "Scorer", "export_detector"]
+__all__ = ["FILES", "Scorer", "export_detector", "trace"]
 
 FILES = {"pt2": "detector.pt2", "onnx": "detector.onnx"}
 _MAX_BATCH = 1024
@@ -47,11 +48,13 @@ class Scorer(nn.Module):
         return self.detector.logits(images.float() / 255)
 
 
-def export_detector(source: str | Path, output: str | Path, formats: Sequence[str]) -> Path:
-    """Exports a detector folder, checks every file, and writes a manifest beside them.
+def export_detector(
+    source: str | Path | Detector, output: str | Path, formats: Sequence[str]
+) -> Path:
+    """Exports a detector, checks every file, and writes a manifest beside them.
 
     Args:
-        source: The detector folder.
+        source: The detector, or its folder.
         output: Folder to write; an older export there is replaced once the new one is complete.
         formats: Keys of `FILES`.
 
@@ -59,14 +62,18 @@ def export_detector(source: str | Path, output: str | Path, formats: Sequence[st
         The output folder.
 
     Raises:
-        UserError: The detector cannot be loaded, a format is unknown or needs packages that are
-            missing, or `output` is a folder of something else.
+        UserError: The detector cannot be loaded or exported, a format is unknown or needs
+            packages that are missing, or `output` is a folder of something else.
         RuntimeError: A file does not give the detector's scores; nothing is kept.
     """
     output = Path(output)
     _check_formats(formats)
     require_ours(output, ours=_is_export, what="an export")
-    detector = Detector.from_pretrained(source)
+    detector = source if isinstance(source, Detector) else Detector.from_pretrained(source)
+    reason = detector.info.exportable
+    if reason is not True:
+        raise UserError(f"kind {detector.kind} cannot be exported: {reason}")
+    detector.require_fitted()
     try:
         with replacing_folder(output, ours=_is_export, what="an export") as fresh:
             manifest = _write_files(detector, fresh, formats)
@@ -93,8 +100,9 @@ def _check_formats(formats: Sequence[str]) -> None:
 
 
 def _write_files(detector: Detector, folder: Path, formats: Sequence[str]) -> dict[str, Any]:
+    if any(module.training for module in detector.modules()) or detector.device.type != "cpu":
+        detector = copy.deepcopy(detector).cpu()  # others may be using this one
     scorer = Scorer(detector).eval()
-    assert not any(module.training for module in scorer.modules())
     probes = _probes(detector)
     with torch.no_grad():
         expected = {name: scorer(images) for name, images in probes.items()}
@@ -102,7 +110,7 @@ def _write_files(detector: Detector, folder: Path, formats: Sequence[str]) -> di
     files, parity = {}, {}
     for kind in formats:
         file = folder / FILES[kind]
-        run = _save_pt2(program, file) if kind == "pt2" else _save_onnx(program, file)
+        run = _save_pt2(program, file) if kind == "pt2" else _save_onnx(program, file, detector)
         parity[file.name] = _deviation(run, probes, expected, file.name)
         digest = hashlib.sha256(file.read_bytes()).hexdigest()
         files[file.name] = {"sha256": digest, "bytes": file.stat().st_size}
@@ -118,6 +126,7 @@ def _describe(detector: Detector) -> dict[str, Any]:
     return {
         "format": 1,
         "name": config.name,
+        "kind": config.kind,
         "input": {
             "name": "images",
             "dtype": "uint8",
@@ -141,7 +150,11 @@ def _describe(detector: Detector) -> dict[str, Any]:
 def trace(scorer: Scorer, example: Tensor) -> ExportedProgram:
     """Traces with two images: with one, torch would fix the batch size at one."""
     batch = Dim("batch", min=1, max=_MAX_BATCH)
-    return torch.export.export(scorer, (example,), dynamic_shapes={"images": {0: batch}})
+    try:
+        return torch.export.export(scorer, (example,), dynamic_shapes={"images": {0: batch}})
+    except Exception as error:  # whatever the code of a foreign detector raises while traced
+        name = scorer.detector.config.name
+        raise UserError(f"{name}: torch.export cannot trace it: {first_line(error)}") from None
 
 
 def _save_pt2(program: ExportedProgram, file: Path) -> Run:
@@ -150,7 +163,8 @@ def _save_pt2(program: ExportedProgram, file: Path) -> Run:
     return loaded
 
 
-def _save_onnx(program: ExportedProgram, file: Path) -> Run:
+def _save_onnx(program: ExportedProgram, file: Path, detector: Detector) -> Run:
+    import onnx
     import onnxruntime
 
     torch.onnx.export(
@@ -162,6 +176,15 @@ def _save_onnx(program: ExportedProgram, file: Path) -> Run:
         external_data=False,
         verbose=False,
     )
+    model = onnx.load(file)
+    described = _describe(detector)
+    facts = {
+        "preprocessing": described["input"]["preprocessing"],
+        **{key: described[key] for key in ("name", "kind", "score_direction")},
+        **{key: described[key] for key in ("threshold", "threshold_note")},
+    }
+    onnx.helper.set_model_props(model, {key: str(value) for key, value in facts.items()})
+    onnx.save(model, file)
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
     return lambda images: torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
 
@@ -177,12 +200,14 @@ def _probes(detector: Detector) -> dict[str, Tensor]:
         smooth = functional.interpolate(coarse, size=(size, size), mode="bilinear")
         rough = torch.rand(count, 1, 1, 1, generator=generator) ** 3
         probes[f"batch {count}"] = _as_uint8(smooth + rough * (noise - smooth))
-    images = as_float(probes[f"batch {max(_PARITY_BATCHES)}"][:_ATTACKED])
-    attacked = [
-        pgd(objective, images, epsilon=8 / 255, steps=10).images
-        for objective in (detector.logits, lambda images: -detector.logits(images))
-    ]
-    probes["attacked"] = _as_uint8(torch.cat(attacked))
+    if detector.info.gradient != "none":
+        images = as_float(probes[f"batch {max(_PARITY_BATCHES)}"][:_ATTACKED])
+        climbed = detector.surrogate
+        attacked = [
+            pgd(objective, images, epsilon=8 / 255, steps=10).images
+            for objective in (climbed, lambda images: -climbed(images))
+        ]
+        probes["attacked"] = _as_uint8(torch.cat(attacked))
     return probes
 
 
