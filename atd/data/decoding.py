@@ -44,7 +44,13 @@ _TURNS = {
 
 
 class UnreadableImage(UserError):
-    """A file that should be an image and cannot be decoded."""
+    """A file that should be an image and cannot be decoded.
+
+    Attributes:
+        reason: The message without the file's name and the remedy.
+    """
+
+    reason = "not readable as an image"
 
 
 def decode(image: Image.Image, channels: int, size: int, scale: Scale = "auto") -> Tensor:
@@ -81,6 +87,7 @@ def decode(image: Image.Image, channels: int, size: int, scale: Scale = "auto") 
 
 def _orientation(image: Image.Image) -> int:
     """The EXIF orientation; damage there does no harm to the pixels."""
+    image.load()  # which some formats need for their EXIF, and whose faults are no harmless ones
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
         return orientation if isinstance(orientation, int) else 1
@@ -133,10 +140,12 @@ def read_image(path: str, channels: int, size: int, scale: Scale = "auto") -> Te
             with room_for(needed):
                 return decode(image, channels, size, scale)
     except Exception as error:  # Pillow's decoders raise almost anything on broken files
-        raise UnreadableImage(
-            f"{printable(path)}: not readable as an image ({_reason(error)}); "
-            "replace or delete it, or set data.skip_corrupt=true"
-        ) from None
+        reason = f"{UnreadableImage.reason} ({_reason(error)})"
+        unreadable = UnreadableImage(
+            f"{printable(path)}: {reason}; replace or delete it, or set data.skip_corrupt=true"
+        )
+        unreadable.reason = reason
+        raise unreadable from None
 
 
 def _reason(error: Exception) -> str:

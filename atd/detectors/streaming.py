@@ -1,0 +1,154 @@
+"""Scores any number of image files, in their order and at constant memory."""
+
+from __future__ import annotations
+
+import collections
+import itertools
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from atd.data.decoding import UnreadableImage, read_image
+from atd.data.reading import notice
+from atd.data.remarks import Remarks, collecting
+from atd.data.spreading import cores
+from atd.detectors.base import Detector
+from atd.errors import UserError, printable
+
+__all__ = ["FileScore", "Unreadable", "score_files"]
+
+Unreadable = Literal["row", "skip", "error"]
+
+_BATCH = 64
+_AHEAD = 2
+"""Batches that are being read while one is scored."""
+
+
+@dataclass(frozen=True)
+class FileScore:
+    """What is known of one image file.
+
+    Attributes:
+        path: The file.
+        score: Larger = more likely OOD; None where there is none.
+        is_ood: Whether it is out-of-distribution; None without a threshold. An image in doubt is.
+        error: Why there is no score, else empty.
+    """
+
+    path: str
+    score: float | None
+    is_ood: bool | None
+    error: str = ""
+
+
+def score_files(
+    detector: Detector,
+    paths: Iterable[str],
+    threshold: float | None,
+    *,
+    unreadable: Unreadable = "row",
+) -> Iterator[FileScore]:
+    """Scores files one batch after the other, reading ahead; counts are told at the end.
+
+    Args:
+        detector: The detector.
+        paths: The files; any number.
+        threshold: A score above it is out-of-distribution.
+        unreadable: What becomes of an image that cannot be read: a row that says why, nothing
+            but a count, or the end.
+
+    Yields:
+        A row for each file, in order.
+
+    Raises:
+        UserError: No file is given, one cannot be read (`error`), or none can (`skip`).
+    """
+    remarks = Remarks()
+    total = failed = 0
+    bar = tqdm(unit="img", delay=1, leave=False, disable=None)
+    with bar:
+        for batch, images in _read_ahead(detector, paths, remarks):
+            rows = _score_batch(detector, batch, images, threshold)
+            for row, image in zip(rows, images, strict=True):
+                failed += bool(row.error)
+                if isinstance(image, str) and unreadable == "error":
+                    raise UserError(
+                        f"{printable(row.path)}: {row.error}; leave it out, or leave out --strict"
+                    )
+                if not (isinstance(image, str) and unreadable == "skip"):
+                    yield row
+            total += len(batch)
+            bar.update(len(batch))
+    if not total:
+        raise UserError("no images given")
+    if failed == total and unreadable == "skip":
+        raise UserError(
+            f"none of the {total} image(s) can be read; without --skip-unreadable each row says why"
+        )
+    for line in remarks.lines(detector.config.scale):
+        notice(line)
+    if failed:
+        skipped = "left out" if unreadable == "skip" else "without a score, called OOD"
+        notice(f"{failed} of {total} image(s) {skipped}")
+
+
+def _read_ahead(
+    detector: Detector, paths: Iterable[str], remarks: Remarks
+) -> Iterator[tuple[list[str], list[Tensor | str]]]:
+    """Batches of paths with their images, or with the reason where one cannot be read."""
+    config = detector.config
+
+    def read(path: str) -> tuple[Tensor | str, Remarks]:
+        with collecting() as found:
+            try:
+                return read_image(path, config.channels, config.image_size, config.scale), found
+            except UnreadableImage as error:
+                return error.reason, found
+
+    waiting: collections.deque[tuple[list[str], list[Future[tuple[Tensor | str, Remarks]]]]]
+    waiting = collections.deque()
+    given = iter(paths)
+    pool = ThreadPoolExecutor(cores())
+    try:
+        while True:
+            batch = list(itertools.islice(given, _BATCH))
+            if batch:
+                waiting.append((batch, [pool.submit(read, path) for path in batch]))
+            if not waiting:
+                return
+            if batch and len(waiting) <= _AHEAD:
+                continue
+            ready, futures = waiting.popleft()
+            results = [future.result() for future in futures]
+            for _, found in results:
+                remarks.add(found)
+            yield ready, [image for image, _ in results]
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _score_batch(
+    detector: Detector,
+    batch: Sequence[str],
+    images: Sequence[Tensor | str],
+    threshold: float | None,
+) -> list[FileScore]:
+    readable = [image for image in images if not isinstance(image, str)]
+    scores = iter(detector.score(torch.stack(readable)).tolist() if readable else [])
+    rows = []
+    for path, image in zip(batch, images, strict=True):
+        if isinstance(image, str):
+            rows.append(FileScore(path, None, True, image))
+            continue
+        score = next(scores)
+        if math.isfinite(score):
+            rows.append(FileScore(path, score, None if threshold is None else score > threshold))
+        else:
+            rows.append(FileScore(path, None, True, f"its score is {score}"))
+    return rows
