@@ -227,8 +227,8 @@ def _helper(run: Run) -> None:
 def _pretrain(run: Run) -> None:
     if not run.ingredients.splits.id_train.classes:
         run.say(
-            "The ID images have no labels: pre-training learns, robustly, to tell by which of "
-            "four quarter turns an image was rotated."
+            "The ID images have no labels: pre-training is rotation prediction, which learns to "
+            "tell robustly by which multiple of 90 degrees an image was rotated."
         )
     run.backbone = untrained_backbone(run.ingredients)
     run.fit(robust_pretraining(run.ingredients, "pretrain", run.backbone, run.helper))

@@ -47,7 +47,7 @@ class RunConfig:
     GPU) and the detector for its evaluation. It takes minutes before it saves any."""
     device_batch: Annotated[int, Range(0, 1_000_000)] = 0
     """Most images of a batch that a process handles at once in training (0 = all of its share).
-    It divides the work, not the result: a step's gradient is summed over the parts."""
+    It divides the work, not the result: a step's gradient is summed over these micro-batches."""
     keep: Annotated[int, Range(1, 100)] = 2
     """Training states to keep of each stage; a damaged one gives way to the one before it."""
     save_minutes: Annotated[float, Range(0, 10080)] = 10.0

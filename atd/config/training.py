@@ -26,7 +26,7 @@ class BackboneConfig:
     features: Literal["last", "multi"] = "multi"
     """Pooled last layer, or mean and standard deviation pooled from four depths."""
     standardise: bool = True
-    """Give the discriminator features with zero mean and unit deviation on ID images."""
+    """Give the discriminator features with zero mean and unit standard deviation on ID images."""
     weights: str = ""
     """A state dict on disk, or the folder of a detector, used instead of pre-training."""
     mean: list[Annotated[float, Range(0, 1, note="on the [0, 1] scale")]] = field(

@@ -84,7 +84,7 @@ class ATD(Detector):
         return self.standardised(self.backbone.features(images))
 
     def standardised(self, features: Tensor) -> Tensor:
-        """Backbone features (N, F) as the discriminator sees them: float32, of unit deviation."""
+        """Backbone features (N, F) as the discriminator sees them, of unit standard deviation."""
         # Mixed precision ends here.
         return (at_least_float32(features) - self.feature_mean) / self.feature_std
 

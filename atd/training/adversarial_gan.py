@@ -40,7 +40,7 @@ class AdversarialGan:
     running statistics in the update as well; they follow the real features once a step, after
     the update.
 
-    All that the discriminator's update needs is computed for the parts of a batch one after the
+    All that the discriminator's update needs is computed for the micro-batches one after the
     other. What needs the whole batch, the generator's update above all, gets the whole batch.
 
     A backbone that is not trained, or that is attacked, is passed through by way of `FrozenPass`.
@@ -156,11 +156,13 @@ class AdversarialGan:
         return scalars
 
     def _attacked(self, step: int, inliers: Tensor, outliers: Tensor) -> list[Tensor]:
-        """The parts of this process's share: as many ID images as outliers after them."""
+        """The micro-batches of this process's share: as many ID images as outliers after them."""
         if self.config.adversarial:
             with frozen(self.trained):
                 return self.attack(step, (inliers, outliers), self._logits)
-        pairs = zip(*(x.chunk(self.streams[0].parts) for x in (inliers, outliers)), strict=True)
+        pairs = zip(
+            *(x.chunk(self.streams[0].micro_batches) for x in (inliers, outliers)), strict=True
+        )
         return [torch.cat(pair) for pair in pairs]
 
     def _generate(self, step: int, features: list[Tensor]) -> list[Tensor] | None:
@@ -203,11 +205,11 @@ class AdversarialGan:
     def _update_discriminator(
         self, real: list[Tensor], generated: list[Tensor] | None
     ) -> dict[str, Tensor]:
-        """One update by eq. 9, its gradient summed over the parts.
+        """One update by eq. 9, its gradient summed over the micro-batches.
 
         Args:
-            real: Features of each part, ID first; the images where the backbone is fine-tuned.
-            generated: As many generated features for each part.
+            real: Features of each micro-batch, ID first; images where the backbone is fine-tuned.
+            generated: As many generated features for each micro-batch.
         """
         self.optimizer.zero_grad(set_to_none=True)
         losses, found = [], []

@@ -3,7 +3,7 @@
 Hoffer et al. 2017 (arXiv:1705.08741), algorithm 1: a batch is normalised in smaller batches of a
 size of their own. As the size is an option and does not follow from the number of processes,
 every process can have whole ghost batches to itself, and nothing is exchanged before the
-gradients; nor does it matter in how many parts a process works off its share.
+gradients; nor does it matter in how many micro-batches a process works off its share.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from atd.training.stream import Stream
 
 __all__ = ["GhostBatches", "RunningStatistics", "ghost_batches"]
 
-Part = TypeVar("Part")
+Batch = TypeVar("Batch")
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,11 @@ class GhostBatches:
     """How the passes that train a network divide a batch.
 
     Attributes:
-        parts: Passes, one behind the other, in which a process works off its share.
+        micro_batches: Passes, one behind the other, in which a process works off its share.
         span: Processes of neighbouring ranks that share a ghost batch; 1 exchanges nothing.
     """
 
-    parts: int
+    micro_batches: int
     span: int = 1
 
 
@@ -53,10 +53,10 @@ def ghost_batches(
         The division, the same for every process.
 
     Raises:
-        UserError: Batch, processes or parts do not divide into whole ghost batches.
+        UserError: Batch, processes or micro-batches do not divide into whole ghost batches.
     """
     if not normalises_over_batch(network):
-        return GhostBatches(stream.parts)
+        return GhostBatches(stream.micro_batches)
     batch, each = stream.batch_size, stream.batch_size // processes
     size = min(size or batch, batch)
     if batch % size or (each % size and size % each):
@@ -65,7 +65,7 @@ def ghost_batches(
             f"each of {processes} processes, do not divide into such ghost batches; "
             f"use pretrain.ghost_batch={_fitting(batch, each, size)}"
         )
-    if each // stream.parts < min(size, each):
+    if each // stream.micro_batches < min(size, each):
         raise UserError(_refusal(stream, size, each, processes))
     return GhostBatches(max(1, each // size), max(1, size // each))
 
@@ -77,8 +77,8 @@ def _fitting(batch: int, each: int, size: int) -> int:
 
 
 def _refusal(stream: Stream, size: int, each: int, processes: int) -> str:
-    """Why a ghost batch is not worked off in parts, and what to do instead."""
-    batch, fits = stream.batch_size, each // stream.parts
+    """Why a ghost batch is not worked off in micro-batches, and what to do instead."""
+    batch, fits = stream.batch_size, each // stream.micro_batches
     remedies = []
     if ghost := _fitting(batch, each, fits + 1):
         remedies.append(f"set pretrain.ghost_batch={ghost} for the statistics of {ghost}")
@@ -89,9 +89,9 @@ def _refusal(stream: Stream, size: int, each: int, processes: int) -> str:
     remedies.append(f"set run.device_batch={room} if the device has room for so many")
     return (
         f"run.device_batch: each of {processes} processes would work off its {each} images of "
-        f"pretrain.batch_size in {stream.parts} parts, but the backbone has batch normalisation, "
-        f"which takes the statistics of {size} images together; {', '.join(remedies)}, or choose "
-        "a backbone without batch normalisation (backbone.architecture=timm:convnext_atto)"
+        f"pretrain.batch_size in {stream.micro_batches} micro-batches, but the backbone has batch "
+        f"normalisation, which takes the statistics of {size} images together; "
+        f"{', '.join(remedies)}, or choose a backbone without batch normalisation (backbone.architecture=timm:convnext_atto)"
     )
 
 
@@ -113,15 +113,18 @@ class RunningStatistics:
         """Running means and variances; those of all processes are still to be averaged."""
 
     @torch.no_grad()
-    def mean_over(self, parts: Iterable[Part]) -> Iterator[Part]:
-        """The same parts, between which the statistics are set back; after the last, their mean."""
+    def mean_over(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """The same micro-batches.
+
+        Between them the statistics are set back; after the last they are the mean of all.
+        """
         before = _copies(self._all)
         ends: list[list[Tensor]] = []
-        for part in parts:
+        for batch in batches:
             if ends:
                 for buffer, value in zip(self._all, before, strict=True):
                     buffer.copy_(value)
-            yield part
+            yield batch
             ends.append(_copies(self.values))
         for value, found in zip(self.values, zip(*ends, strict=True), strict=True):
             value.copy_(torch.stack(found).mean(0))

@@ -54,7 +54,7 @@ class ImageAttack:
     def __call__(
         self, step: int, pair: tuple[Tensor, Tensor], logits: Callable[[Tensor], Tensor]
     ) -> list[Tensor]:
-        """Attacks this process's share of a step, part by part.
+        """Attacks this process's share of a step, one micro-batch after the other.
 
         Args:
             step: The step.
@@ -62,11 +62,11 @@ class ImageAttack:
             logits: Raw OOD logits (N,) of images, differentiable in them.
 
         Returns:
-            The attacked parts of the share: ID images, and as many outliers after them.
+            The attacked micro-batches of the share: ID images, and as many outliers after them.
         """
         starts = [self._start(step, side, images) for side, images in enumerate(pair)]
-        parts = self.streams[0].parts
-        chunks = zip(*(group.chunk(parts) for group in (*pair, *starts)), strict=True)
+        count = self.streams[0].micro_batches
+        chunks = zip(*(group.chunk(count) for group in (*pair, *starts)), strict=True)
         attacked = [
             self._attack(step, torch.cat([inside, outside]), torch.cat(noise), logits)
             for inside, outside, *noise in chunks

@@ -24,7 +24,7 @@ from atd.errors import UserError
 from atd.training.contact import in_contact, not_forever
 from atd.training.stopwatch import exchanging
 
-__all__ = ["Processes", "parts"]
+__all__ = ["Processes", "micro_batches"]
 
 Result = TypeVar("Result")
 
@@ -239,8 +239,8 @@ class Processes:
                 self.accelerator.end_training()
 
 
-def parts(share: slice, device_batch: int, key: str) -> int:
-    """In how many parts a process works off its share of a batch.
+def micro_batches(share: slice, device_batch: int, key: str) -> int:
+    """In how many micro-batches a process works off its share of a batch.
 
     Args:
         share: The process's part of a global batch.
@@ -248,10 +248,10 @@ def parts(share: slice, device_batch: int, key: str) -> int:
         key: The option that the batch size comes from, for the message.
 
     Returns:
-        The smallest number of parts that keeps the limit.
+        The smallest number of micro-batches that keeps the limit.
 
     Raises:
-        UserError: The share does not divide into that many equal parts.
+        UserError: The share does not divide into that many equal micro-batches.
     """
     size = share.stop - share.start
     if not device_batch:
@@ -261,7 +261,7 @@ def parts(share: slice, device_batch: int, key: str) -> int:
         fitting = max(part for part in range(1, device_batch + 1) if size % part == 0)
         raise UserError(
             f"run.device_batch={device_batch}: the {size} images that each process has of "
-            f"{key} do not divide into {count} equal parts; use run.device_batch={fitting}"
+            f"{key} do not divide into {count} equal micro-batches; use run.device_batch={fitting}"
         )
     return count
 

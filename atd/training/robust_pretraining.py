@@ -48,8 +48,8 @@ class RobustPretraining:
     The images are attacked in evaluation mode; the objective (`atd.training.objectives`) says what
     the attack raises and what the network then learns.
 
-    Images without labels are turned by 0, 90, 180 or 270 degrees and the network learns to tell
-    which (Gidaris et al. 2018), so that a flat folder can be used.
+    Images without labels are trained on by rotation prediction (Gidaris et al. 2018): by which of
+    0, 90, 180 or 270 degrees was an image rotated? So a flat folder can be used.
 
     Args:
         model: The classifier, on the device.
@@ -67,7 +67,7 @@ class RobustPretraining:
             the network.
 
     Raises:
-        UserError: The batch does not divide into ghost batches, or these not into parts.
+        UserError: The batch does not divide into ghost batches, or these not into micro-batches.
     """
 
     def __init__(
@@ -122,7 +122,7 @@ class RobustPretraining:
         device = self.processes.device
         generator = generator_for(self.stage, purpose, self.seed, step, device=device)
         shape = (self.batch_size, *shape)
-        if kind == "turns":
+        if kind == "rotations":
             draws = torch.randint(4, shape, generator=generator, device=device)
         elif kind == "uniform":
             draws = 2 * torch.rand(shape, generator=generator, device=device) - 1
@@ -139,8 +139,8 @@ class RobustPretraining:
         """See `Task`."""
         images, labels = batch
         if self.rotate:
-            labels = self._draws("turns", step, (), "turns")
-            images = _turn(images, labels)
+            labels = self._draws("turns", step, (), "rotations")
+            images = _rotated(images, labels)
         rate = one_cycle(step, self.steps, self.config.lr, self.config.warmup)
         set_learning_rate(self.optimizer, rate)
         attacked = images
@@ -149,13 +149,13 @@ class RobustPretraining:
         network = Network(self._passes, self._helped, self.config)
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
-        total, correct, count = torch.zeros((), device=images.device), [], self.ghosts.parts
-        parts = zip(*(x.chunk(count) for x in (images, attacked, labels)), strict=True)
-        for part in self.running.mean_over(parts):
-            loss, logits = self.objective.loss(network, *part)
+        total, correct, count = torch.zeros((), device=images.device), [], self.ghosts.micro_batches
+        micro_batches = zip(*(x.chunk(count) for x in (images, attacked, labels)), strict=True)
+        for micro_batch in self.running.mean_over(micro_batches):
+            loss, logits = self.objective.loss(network, *micro_batch)
             (loss / count).backward()
             total = total + loss.detach() / count
-            correct.append(logits.argmax(1) == part[-1])
+            correct.append(logits.argmax(1) == micro_batch[-1])
         shared = self.ghosts.span == self.processes.count
         self.processes.average_gradients(
             self.model.parameters(), () if shared else self.running.values
@@ -190,7 +190,7 @@ class RobustPretraining:
         kind = "normal" if config.attack == "pgd" else "uniform"
         draws = self._draws("attack", step, tuple(images.shape[1:]), kind)
         steps = attack_steps(step, self.steps, config.steps, config.step_schedule)
-        groups = (x.chunk(self.stream.parts) for x in (images, labels, draws))
+        groups = (x.chunk(self.stream.micro_batches) for x in (images, labels, draws))
         with self._attackable() as classify:
             raises = self.objective.raises
             attack = partial(perturbed, classify, config=config, raises=raises, steps=steps)
@@ -236,7 +236,7 @@ class RobustPretraining:
                 y = labels.to(self.processes.device)
                 if self.rotate:
                     y = indices.to(self.processes.device) % 4
-                    x = _turn(x, y)
+                    x = _rotated(x, y)
                 if attack is not None:
                     x = attack(partial(_loss_of, classify, y), x).images
                 with torch.no_grad():
@@ -274,10 +274,10 @@ class RobustPretraining:
         self.model.load_state_dict(weights)
 
 
-def _turn(images: Tensor, quarters: Tensor) -> Tensor:
-    """Turns each image (N, C, S, S) by its own number (N,) of quarter turns."""
-    turned = torch.stack([images.rot90(k, (2, 3)) for k in range(4)], dim=1)
-    return turned[torch.arange(len(images), device=images.device), quarters]
+def _rotated(images: Tensor, multiples: Tensor) -> Tensor:
+    """Rotates each image (N, C, S, S) by its own multiple (N,) of 90 degrees."""
+    rotated = torch.stack([images.rot90(k, (2, 3)) for k in range(4)], dim=1)
+    return rotated[torch.arange(len(images), device=images.device), multiples]
 
 
 def _loss_of(classify: Callable[[Tensor], Tensor], labels: Tensor, images: Tensor) -> Tensor:

@@ -32,7 +32,7 @@ class Stream:
         purpose: Tells this stream's randomness from that of others.
         augment: `none`, `crop` or `crop-flip`.
         workers: Loader processes, for sets that stream from disk.
-        parts: In how many equal parts this process works off its share.
+        micro_batches: In how many equal micro-batches this process works off its share.
     """
 
     images: ImageSet
@@ -42,7 +42,7 @@ class Stream:
     purpose: str
     augment: Literal["none", "crop", "crop-flip"]
     workers: int = 0
-    parts: int = 1
+    micro_batches: int = 1
 
     @property
     def steps_per_epoch(self) -> int:

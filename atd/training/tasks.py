@@ -22,7 +22,7 @@ from atd.inference import computes_in_bfloat16
 from atd.provenance import provenance
 from atd.training.adversarial_gan import AdversarialGan
 from atd.training.carried import require_room
-from atd.training.processes import Processes, parts
+from atd.training.processes import Processes, micro_batches
 from atd.training.robust_pretraining import RobustPretraining
 from atd.training.stream import Stream
 
@@ -78,7 +78,7 @@ class Ingredients:
             )
         share = self.processes.share(size, key)
         config = self.config
-        number, seed = parts(share, config.run.device_batch, key), config.run.seed
+        number, seed = micro_batches(share, config.run.device_batch, key), config.run.seed
         workers = config.loader.workers
         return Stream(images, size, share, seed, purpose, config.data.augment, workers, number)
 
@@ -87,7 +87,7 @@ def untrained_backbone(given: Ingredients, *, helper: bool = False) -> Backbone:
     """A backbone that normalises by the statistics of the ID images, on the device.
 
     Args:
-        given: Options and images; unlabelled ID images get four classes, the quarter turns.
+        given: Options and images; unlabelled ID images get four classes, one for each rotation.
         helper: Gives HAT's helper, whose weights are drawn after those of the backbone.
     """
     torch.manual_seed(given.config.run.seed)
@@ -246,7 +246,10 @@ def _equal_batches(*streams: Stream) -> tuple[Stream, Stream]:
     least = min(streams, key=lambda stream: stream.batch_size)
     inside, outside = (
         dataclasses.replace(
-            stream, batch_size=least.batch_size, share=least.share, parts=least.parts
+            stream,
+            batch_size=least.batch_size,
+            share=least.share,
+            micro_batches=least.micro_batches,
         )
         for stream in streams
     )

@@ -58,7 +58,9 @@ def images(name, count=40, channels=1, size=8, classes=CLASSES):
 
 def stream(name, processes, number, classes=CLASSES):
     share = processes.share(BATCH, "batch_size")
-    return Stream(images(name, classes=classes), BATCH, share, 0, name, "crop-flip", parts=number)
+    return Stream(
+        images(name, classes=classes), BATCH, share, 0, name, "crop-flip", micro_batches=number
+    )
 
 
 def of_type(network, dtype):
@@ -143,7 +145,7 @@ def adversarial_gan(name, processes, dtype, number):
 
 
 def cases():
-    """Every training: its name, how to build it, and (precision, parts) to train it in."""
+    """Every training: its name, how to build it, and (precision, micro-batches) to train it in."""
     exact, rough = (torch.float64, 1), (torch.float32, 1)
     for objective in PRETRAIN:
         for kind in ("batch norm", "ghost batches", "group norm"):

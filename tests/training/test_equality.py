@@ -1,4 +1,4 @@
-"""Training does not depend on the number of processes, nor on the parts of a batch."""
+"""Training does not depend on the number of processes, nor on its micro-batches."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from torch import nn
 from atd.errors import UserError
 from atd.training.checkpoint import load_state
 from atd.training.global_norm import global_batch_statistics, normalises_over_batch
-from atd.training.processes import Processes, parts
+from atd.training.processes import Processes, micro_batches
 
 EXACT = {"rtol": 0, "atol": 1e-9}
 ROUGH = {"rtol": 0, "atol": 1e-3}
@@ -182,13 +182,13 @@ def test_turns_cover_everything_once_and_may_be_none():
     [(8, 0, 1), (8, 8, 1), (8, 9, 1), (8, 4, 2), (8, 5, 2), (8, 1, 8), (9, 3, 3)],
 )
 def test_a_share_is_worked_off_in_as_few_equal_parts_as_fit(share, limit, count):
-    assert parts(slice(16, 16 + share), limit, "atd.batch_size") == count
+    assert micro_batches(slice(16, 16 + share), limit, "atd.batch_size") == count
 
 
 def test_a_share_that_does_not_divide_is_the_users_to_change():
     with pytest.raises(UserError, match=r"100 images .* atd.batch_size .*use run.device_batch=25"):
-        parts(slice(0, 100), 48, "atd.batch_size")
-    assert parts(slice(0, 100), 25, "atd.batch_size") == 4
+        micro_batches(slice(0, 100), 48, "atd.batch_size")
+    assert micro_batches(slice(0, 100), 25, "atd.batch_size") == 4
 
 
 def test_batch_normalisation_is_not_trained_in_parts(processes):

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from atd.errors import UserError
 from atd.training.ghost_batches import GhostBatches, RunningStatistics, ghost_batches
-from atd.training.processes import parts
+from atd.training.processes import micro_batches
 from atd.training.stream import Stream
 
 NETWORK = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
@@ -24,8 +24,8 @@ NETWORK = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
 
 def stream(batch, processes=1, device_batch=0):
     share = slice(0, batch // processes)
-    number = parts(share, device_batch, "pretrain.batch_size")
-    return Stream(images("id"), batch, share, 0, "id", "none", parts=number)
+    number = micro_batches(share, device_batch, "pretrain.batch_size")
+    return Stream(images("id"), batch, share, 0, "id", "none", micro_batches=number)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,13 @@ def test_without_batch_normalisation_only_the_device_counts():
             2,
             0,
             8,
-            ["run.device_batch", "in 4 parts", "ghost_batch=8", "start 8 processes", "timm:"],
+            [
+                "run.device_batch",
+                "in 4 micro-batches",
+                "ghost_batch=8",
+                "start 8 processes",
+                "timm:",
+            ],
         ),
         (64, 2, 16, 8, ["statistics of 16 images", "ghost_batch=8", "start 8 processes"]),
     ],
@@ -93,7 +99,7 @@ def test_what_a_refusal_names_is_accepted(batch, processes, size):
         size = int(str(error).rsplit("=", 1)[1])
         divided = ghost_batches(NETWORK, stream(batch, processes), size, processes, "pretrain")
     each, size = batch // processes, min(size or batch, batch)
-    assert divided.parts * size == each * divided.span
+    assert divided.micro_batches * size == each * divided.span
 
 
 @given(

@@ -197,7 +197,7 @@ def test_the_learning_rate_goes_through_one_cycle(make):
 
 
 class CornerOracle(nn.Module):
-    """Knows by which quarter turn the bright corner left the upper left."""
+    """Knows by which rotation the bright corner left the upper left."""
 
     def __init__(self):
         super().__init__()
@@ -208,7 +208,7 @@ class CornerOracle(nn.Module):
         return self.scale * torch.stack([part.mean((1, 2, 3)) for part in corners], 1)
 
 
-def test_images_without_labels_are_turned_and_labelled_by_the_turn(make, random_images):
+def test_images_without_labels_are_rotated_and_labelled_by_the_rotation(make, random_images):
     images = random_images("flat", classes=(), high=100)
     images.pixels.tensor[..., :3, :3] = 255
     task = make("standard", images, CornerOracle(), lr=1e-6)
@@ -219,7 +219,7 @@ def test_images_without_labels_are_turned_and_labelled_by_the_turn(make, random_
     assert attacked.validate(6, SILENT)["val_pgd20_accuracy"] == 1.0
 
 
-def test_turns_vary_between_images_and_steps(make, random_images):
+def test_rotations_vary_between_images_and_steps(make, random_images):
     task = make("standard", random_images("flat", classes=()))
     seen = []
 
