@@ -91,7 +91,8 @@ def _refusal(stream: Stream, size: int, each: int, processes: int) -> str:
         f"run.device_batch: each of {processes} processes would work off its {each} images of "
         f"pretrain.batch_size in {stream.micro_batches} micro-batches, but the backbone has batch "
         f"normalisation, which takes the statistics of {size} images together; "
-        f"{', '.join(remedies)}, or choose a backbone without batch normalisation (backbone.architecture=timm:convnext_atto)"
+        f"{', '.join(remedies)}, or choose a backbone without batch "
+        "normalisation (backbone.architecture=timm:convnext_atto)"
     )
 
 
