@@ -34,7 +34,14 @@ _LOST = re.compile(
 
 
 class UserError(Exception):
-    """A mistake of the user's: one line that names the file, key or value and the remedy."""
+    """A mistake of the user's: one line that names the file, key or value and the remedy.
+
+    Args:
+        message: The line; line breaks become blanks, and what a terminal cannot show is escaped.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(" ".join(message.split("\n")), 2000))
 
 
 class Interrupted(Exception):
@@ -101,7 +108,7 @@ def run_command(command: Callable[[], None]) -> None:
         with _signals_end_it():
             command()
     except UserError as error:
-        print("error: " + printable(" ".join(str(error).split())), file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     except OSError as error:
         if error.errno not in _FULL:

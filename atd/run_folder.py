@@ -93,7 +93,7 @@ class RunFolder:
         if stored is not None:
             self._require_same(stored, config, different)
         for name in _FOLDERS:
-            if os.path.lexists(self.path / name) and not (self.path / name).is_dir():
+            if os.path.lexists(self.path / name) and not os.path.isdir(self.path / name):
                 raise UserError(f"{self.path / name}: is no folder; move it away and start again")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -124,7 +124,7 @@ class RunFolder:
                     return load(file)
             except UserError as error:
                 problem = problem or error
-            except (OSError, ValueError):
+            except (OSError, ValueError, RecursionError):
                 continue
         if problem is not None:
             raise problem
@@ -178,7 +178,7 @@ class RunFolder:
         try:
             before = json.loads(self._images.read_text(encoding="utf-8"))
             return {title: str(item["name"]) for title, item in before.items()}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return {}
 
     def claim_images(self, fingerprint: Mapping[str, Any], config: Config) -> None:
@@ -198,7 +198,7 @@ class RunFolder:
             try:
                 before = json.loads(self._images.read_text(encoding="utf-8"))
                 change = changed_images(before, fingerprint)
-            except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
                 raise UserError(
                     f"{self._images}: damaged; delete it if the images are those the run began with"
                 ) from None
@@ -246,7 +246,7 @@ class RunFolder:
         """What a finished run lacks: one line that begins with the path, or nothing."""
         try:
             digests = json.loads(self._finished.read_text(encoding="utf-8") or "{}")
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             digests = {}
         digests = digests if isinstance(digests, dict) else {}
         return detector_problem(self.detector) or report_problem(self.report, digests)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import warnings
 import zipfile
@@ -81,7 +82,7 @@ def read_checkpoint(path: Path) -> list[Table]:
     Raises:
         UserError: It is missing, no such file, damaged, or holds objects that are code.
     """
-    if path.is_dir():
+    if os.path.isdir(path):
         return [Table(_detector_tensors(path))]
     try:
         require_regular(path)
@@ -206,7 +207,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 def is_detector_folder(path: Path) -> bool:
     """Whether a path is a folder as a detector is saved in."""
-    return (path / "config.json").is_file() and (path / "model.safetensors").is_file()
+    return os.path.isfile(path / "config.json") and os.path.isfile(path / "model.safetensors")
 
 
 def _detector_tensors(folder: Path) -> dict[str, Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,7 @@ def find_config(name: str | Path | None) -> Path:
         *(folder / f"{name.stem}.yaml" for folder in folders if name.parent == Path()),
     ]
     for candidate in candidates:
-        if candidate.is_file():
+        if os.path.isfile(candidate):
             return candidate
     shipped = sorted({file.stem for folder in folders for file in folder.glob("*.yaml")})
     raise UserError(f"{name}: no such config file; shipped configs are {', '.join(shipped)}")

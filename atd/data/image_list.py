@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -41,12 +42,12 @@ def image_list(spec: str, data: DataConfig) -> ImageSet:
     """
     name, root_name = _divide(spec)
     file = Path(name).expanduser().absolute()
-    if not file.is_file():
+    if not os.path.isfile(file):
         raise UserError(f"list:{spec}: no such list (looked for {file})")
     entries = _read(file)
     paths = [path for path, _ in entries]
     root = Path(root_name).expanduser() if root_name else _default_root(file, paths[0])
-    missing = [path for path in paths if not (root / path).is_file()]
+    missing = [path for path in paths if not os.path.isfile(root / path)]
     if missing:
         raise UserError(
             f"{file}: {len(missing)} of its {len(paths)} images are missing, first "
@@ -102,7 +103,7 @@ def _default_root(file: Path, first: str) -> Path:
     if file.parent.parent.name != "benchmark_imglist":
         return file.parent
     candidates = [file.parents[2] / name for name in _IMAGE_FOLDERS]
-    return next((root for root in candidates if (root / first).is_file()), candidates[0])
+    return next((root for root in candidates if os.path.isfile(root / first)), candidates[0])
 
 
 def _classes(entries: Sequence[tuple[str, int]]) -> tuple[Tensor | None, list[str]]:

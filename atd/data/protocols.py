@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -90,7 +91,7 @@ def _listed(
     far: tuple[str, ...], near: tuple[str, ...], data: DataConfig
 ) -> list[tuple[str, str, Role]]:
     files = {name: _list_file(name, data) for name in (*far, *near, source_name(data.id))}
-    missing = [file for file in files.values() if not file.is_file()]
+    missing = [file for file in files.values() if not os.path.isfile(file)]
     if missing:
         raise UserError(
             f"data.openood={data.openood}: {missing[0].parent} lacks "
@@ -121,7 +122,7 @@ def _found(
 def _find(name: str, data: DataConfig) -> str:
     for part in ("test", "val", ""):
         folder = _folder(name, data) / part
-        if folder.is_dir() and list_images(folder):
+        if os.path.isdir(folder) and list_images(folder):
             return f"folder:{folder}"
     known = _TORCHVISION.get(name, name)
     return known if known in TORCHVISION else ""

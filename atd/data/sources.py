@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -236,7 +237,7 @@ def _safe(name: str) -> str:
 
 def _unknown(source: str) -> UserError:
     known = [*TORCHVISION, *(f"bundled:{name}" for name in BUNDLED)]
-    if Path(source).exists():
+    if os.path.exists(source):
         return UserError(f"{source}: a folder is written folder:{source}")
     nearest = difflib.get_close_matches(source.lower(), known, n=1, cutoff=0.5)
     hint = f"did you mean {nearest[0]}?" if nearest else "sources are " + ", ".join(known)

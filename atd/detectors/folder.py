@@ -246,9 +246,9 @@ def read_config(folder: Path) -> DetectorConfig:
         UserError: There is none, or it is damaged or of a newer format.
     """
     file = folder / "config.json"
-    if not folder.exists():
+    if not os.path.exists(folder):
         raise UserError(f"{folder}: no such folder")
-    if not file.exists():
+    if not os.path.exists(file):
         raise UserError(f"{folder}: not a detector folder (it has no config.json)")
     content = read_regular(file, _LONGEST_CONFIG)
     try:

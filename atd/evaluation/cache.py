@@ -144,7 +144,7 @@ def _read(file: Path) -> Arrays | None:
     try:
         with np.load(file, allow_pickle=False) as stored:
             return dict(stored)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
+    except (OSError, ValueError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error):
         return None
 
 

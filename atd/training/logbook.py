@@ -103,5 +103,5 @@ def _belongs(line: str, stage: str, step: int) -> bool:
     try:
         entry = json.loads(line)
         return bool(entry["stage"] != stage or entry["step"] <= step)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return False

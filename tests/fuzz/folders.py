@@ -35,7 +35,7 @@ SAMPLES: dict[str, dict[str, Any]] = {
 
 
 @cache
-def _sample(name: str) -> tuple[bytes, bytes]:
+def honest_detector(name: str) -> tuple[bytes, bytes]:
     """config.json and model.safetensors of a small honest detector."""
     import tempfile
 
@@ -78,7 +78,7 @@ def _used(folder: Path) -> object:
 
 def a_config_json(rng: Random, scratch: Path) -> Callable[[], object]:
     """An honest detector's config.json, damaged as a value or as bytes."""
-    config, weights = _sample(rng.choice(list(SAMPLES)))
+    config, weights = honest_detector(rng.choice(list(SAMPLES)))
     if rng.random() < 0.75:
         config = as_json(damaged_value(rng, json.loads(config)))
     else:
@@ -89,7 +89,7 @@ def a_config_json(rng: Random, scratch: Path) -> Callable[[], object]:
 
 def a_weight_file(rng: Random, scratch: Path) -> Callable[[], object]:
     """Damaged weights: bytes, the header, or values; often with a digest that fits them."""
-    config, weights = _sample(rng.choice(list(SAMPLES)))
+    config, weights = honest_detector(rng.choice(list(SAMPLES)))
     match rng.randrange(4):
         case 0:
             weights = damaged_bytes(rng, weights)
@@ -176,7 +176,7 @@ def a_state_dict(rng: Random, scratch: Path) -> Callable[[], object]:
         case 1 if content[:2] == b"PK":
             content = _other_member(rng, content)
         case 2:
-            content = damaged_bytes(rng, _sample(rng.choice(list(SAMPLES)))[1])
+            content = damaged_bytes(rng, honest_detector(rng.choice(list(SAMPLES)))[1])
         case 3:
             content = rng.choice(TEXTS).encode("utf-8", "surrogatepass")
     ending = rng.choice((".pt", ".pt", ".pth", ".ckpt", ".bin", ".safetensors", ""))

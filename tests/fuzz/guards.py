@@ -67,6 +67,10 @@ class Guard:
     """Watches this process; audit hooks stay for good, so it is meant for a child."""
 
     def __init__(self, scratch: Path) -> None:
+        planted = scratch / "planted"
+        planted.mkdir(exist_ok=True)
+        (planted / "canary.py").write_text("def make(**_): ...\n")
+        sys.path.insert(0, str(planted))
         self.allowed = (os.path.realpath(scratch), "/dev/null", "/dev/shm")
         self.tried: list[str] = []
         self.active = False
@@ -131,7 +135,7 @@ class Guard:
             reason = f"{event} {arguments}"
         elif event.startswith(_CHANGING) or (event == "open" and _writes(arguments[2])):
             reason = self._outside(event, arguments[0])
-        elif event in ("open", "import") and "canary" in str(arguments[0]):
+        elif event == "open" and "canary" in str(arguments[0]):
             reason = f"{event} {arguments[0]}"
         if reason:
             self.tried.append(reason[:200])

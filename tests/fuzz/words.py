@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import io
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import get_type_hints
 
 import atd.config
+from atd.commands import train
 from atd.config import Config, find_config, load, restore, to_yaml
 from atd.config.values import known_keys
+from atd.errors import UserError
 from tests.fuzz.mutations import NUMBERS, TEXTS, damaged_bytes, damaged_text, damaged_value
 
 KEYS = known_keys(Config)
@@ -64,6 +69,30 @@ def an_override(rng: Random, _: Path) -> Callable[[], object]:
             if key in written:
                 assert found == written[key], f"{key} is not as written"
         return to_yaml(config)
+
+    return case
+
+
+def a_command(rng: Random, _: Path) -> Callable[[], object]:
+    """A whole command line of `train.py --dry-run`."""
+    words = [f"{rng.choice(KEYS)}={rng.choice(TEXTS)}"]
+    if rng.random() < 0.5:
+        words.insert(rng.randrange(2), damaged_text(rng, rng.choice(("--config", "x", "a=b"))))
+    elif rng.random() < 0.5:
+        words += ["--config", rng.choice((*TEXTS, "cifar10", "configs/digits.yaml"))]
+
+    def case() -> object:
+        told, wrong = io.TextIOWrapper(io.BytesIO(), "utf-8"), io.StringIO()
+        sys.argv = ["train.py", "--dry-run", *(word.replace("\0", "") for word in words)]
+        try:
+            with contextlib.redirect_stdout(told), contextlib.redirect_stderr(wrong):
+                train.main()
+        except SystemExit as stop:
+            if stop.code != 2:
+                raise
+            raise UserError(wrong.getvalue().strip().split("\n")[-1]) from None
+        told.seek(0)
+        return told.read()
 
     return case
 
