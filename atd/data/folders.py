@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -62,13 +63,13 @@ def image_folder(
 def folder_layout(path: str) -> Layout | None:
     """The layout of a folder that holds splits; None for others, also for one that is not there."""
     root = Path(path).expanduser()
-    return find_layout(str(root), list_images(root)) if root.is_dir() else None
+    return find_layout(str(root), list_images(root)) if os.path.isdir(root) else None
 
 
 def _root(path: str) -> Path:
     root = Path(path).expanduser()
-    if not root.is_dir():
-        problem = "is a file, not a folder" if root.exists() else "no such folder"
+    if not os.path.isdir(root):
+        problem = "is a file, not a folder" if os.path.exists(root) else "no such folder"
         raise UserError(f"folder:{path}: {problem} (looked for {root.absolute()})")
     return root
 
