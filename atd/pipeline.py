@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from tqdm import tqdm
 
-from atd.backbones.base import Backbone
+from atd.backbones import Backbone, allow_import
 from atd.backbones.weights import load_weights
 from atd.config import Config
 from atd.data.fingerprint import fingerprint_images
@@ -68,6 +68,7 @@ class Run:
         self.backbone: Backbone | None = None
         self.detector: Detector | None = None
         self.evaluation: Evaluation | None = None
+        allow_import(config.backbone.architecture)
         torch.manual_seed(config.run.seed)
         torch.use_deterministic_algorithms(config.run.deterministic, warn_only=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 from torch import nn
@@ -14,6 +15,8 @@ from atd.own_code import call_own_code
 __all__ = ["ImportedBackbone", "allow_import"]
 
 _allowed: set[str] = set()
+_VARIABLE = "ATD_IMPORT"
+"""Names, separated by commas, that the user of a command allows."""
 
 
 def allow_import(architecture: str) -> None:
@@ -57,11 +60,12 @@ class ImportedBackbone(ForeignBackbone):
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
     ) -> None:
-        if words not in _allowed:
+        named = os.environ.get(_VARIABLE, "").split(",")
+        if words not in _allowed and words not in named:
             raise UserError(
                 f"the detector's backbone is code of its maker's, import:{words[:120]}, which runs "
-                "only if you name it too: backbone.architecture=import:... on the command line, "
-                "or atd.backbones.allow_import in Python"
+                f"only if you name it too: set {_VARIABLE}=MODULE:CALLABLE in the environment, or "
+                "call atd.backbones.allow_import in Python"
             )
         key = "backbone.architecture"
         model = call_own_code(words, key)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from atd.backbones import Backbone, allow_import, build_backbone
+from atd.backbones import Backbone, build_backbone
 from atd.backbones.weights import adopted
 from atd.config import Config
 from atd.data.images import FIT_IMAGES, ImageSet, batches
@@ -97,7 +97,6 @@ def untrained_backbone(given: Ingredients, *, helper: bool = False) -> Backbone:
 
 def _backbone(given: Ingredients) -> Backbone:
     images, data = given.splits.id_train, given.config.data
-    allow_import(given.config.backbone.architecture)
     mean, std = images.channel_statistics()
     backbone = build_backbone(
         adopted(given.config.backbone, data.image_size),

@@ -75,6 +75,13 @@ def test_nothing_is_run_that_the_user_did_not_name():
     assert "this" not in sys.modules
 
 
+def test_the_environment_may_name_it_for_any_command(monkeypatch):
+    monkeypatch.setenv("ATD_IMPORT", "other:make,nets:small")
+    assert build("nets:small", allowed=False).classes == 5
+    with pytest.raises(UserError, match="set ATD_IMPORT=MODULE:CALLABLE"):
+        build("nets:ten_classes", allowed=False)
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [

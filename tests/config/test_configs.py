@@ -6,9 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from torchvision import models
 
 from atd.config import load
+from atd.detectors.base import Detector
 from atd.pipeline import Run
 from atd.training.processes import Processes
 
@@ -63,6 +66,37 @@ def test_a_config_runs_on_folders(name: str, tmp_path: Path) -> None:
     assert results["datasets"]["noise"]["images"] == 10
     assert (tmp_path / "run" / "detector" / "model.safetensors").is_file()
     assert (tmp_path / "run" / "report" / "report.md").is_file()
+
+
+@pytest.mark.slow
+def test_a_pretrained_backbone_is_taken_as_it_is(tmp_path: Path, capsys) -> None:
+    inside, test = photos(tmp_path / "id", 60, seed=0), photos(tmp_path / "test", 10, seed=2)
+    torch.manual_seed(1)
+    theirs = models.resnet18(num_classes=1000)
+    state = {f"module.model.{key}": value for key, value in theirs.state_dict().items()}
+    for name, value in (("mean", 0.45), ("std", 0.25)):
+        state[f"module.normalize.{name}"] = torch.full((1, 3, 1, 1), value)
+    torch.save({"model": state, "optimizer": {}, "epoch": 16}, tmp_path / "robust.pt")
+    overrides = [
+        f"run.dir={tmp_path / 'run'}",
+        f"data.id=folder:{inside}",
+        f"data.ood_test=[noise=folder:{test}]",
+        f"backbone.weights={tmp_path / 'robust.pt'}",
+        *SMALL,
+        "data.image_size=32",
+    ]
+    run = Run(load("folder_pretrained", overrides), Processes("cpu"))
+    results = run.execute()
+    said = capsys.readouterr().out
+    assert results["datasets"]["noise"]["images"] == 10
+    assert set(results["baselines"]) == {"mahalanobis"}  # it has no head for two classes
+    assert "tells apart 1000 classes and the ID data has 2: it is left out" in said
+    detector = Detector.from_pretrained(tmp_path / "run" / "detector")
+    kept = detector.backbone.state_dict()
+    assert kept["mean"].flatten().tolist() == pytest.approx([0.45] * 3)
+    for key, value in theirs.state_dict().items():
+        if not key.startswith("fc."):
+            assert torch.equal(kept[f"model.{key}"], value)
 
 
 @pytest.mark.parametrize("name", ["digits", "digits_near"])
