@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from atd.detectors.base import Detector
+    from atd.api import Detector, External, fit, load
 
-__all__ = ["Detector", "__version__"]
+__all__ = ["Detector", "External", "__version__", "fit", "load"]
 __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    """Loads `atd.Detector` on first use, so that commands start without importing torch."""
-    if name == "Detector":
-        from atd.detectors.base import Detector
+    """Loads the Python interface on first use: commands start without importing torch."""
+    if name in __all__:
+        from atd import api
 
-        return Detector
+        return getattr(api, name)
     raise AttributeError(f"module 'atd' has no attribute {name!r}")

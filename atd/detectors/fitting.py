@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from atd.data.images import ImageSet, batches
 from atd.errors import UserError
+from atd.inference import as_float
 
-__all__ = ["Batches", "FitData", "collect"]
+__all__ = ["Batches", "FitData", "SetBatches", "collect"]
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 """Float images (B, C, H, W) in [0, 1] on the detector's device, with labels (B,) int64, which are
@@ -25,6 +27,20 @@ class FitData:
     """In-distribution images and their labels."""
     outliers: Batches | None = None
     """Outliers, for the kinds that need them."""
+
+
+@dataclass(frozen=True, eq=False)
+class SetBatches:
+    """An image set as `Batches`."""
+
+    images: ImageSet
+    device: torch.device
+    size: int = 256
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        rows = torch.arange(len(self.images)).split(self.size)
+        for pixels, labels, _ in batches(self.images, rows):
+            yield as_float(pixels.to(self.device)), labels.to(self.device)
 
 
 @torch.no_grad()

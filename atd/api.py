@@ -1,0 +1,135 @@
+"""What `import atd` offers."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from atd.backbones.base import Backbone
+from atd.backbones.foreign import ForeignBackbone
+from atd.config.values import build
+from atd.data.python_images import Given, image_set
+from atd.data.images import ImageSet
+from atd.detectors.base import Detector
+from atd.detectors.external import External
+from atd.detectors.fitting import FitData, SetBatches
+from atd.detectors.imported import import_detector
+from atd.detectors.kinds import kind_class
+from atd.errors import UserError
+
+__all__ = ["Detector", "External", "fit", "load"]
+
+
+def load(path: str | os.PathLike[str], device: str | torch.device = "cpu") -> Detector:
+    """Loads a detector of any kind, in evaluation mode.
+
+    Args:
+        path: A detector folder; or `import:MODULE:CALLABLE`, which runs that code.
+        device: Where to put it.
+
+    Returns:
+        The detector.
+
+    Raises:
+        UserError: There is no such detector, or it is damaged.
+    """
+    if isinstance(path, str) and path.startswith("import:"):
+        return import_detector(path).to(device)
+    return Detector.from_pretrained(path, device)
+
+
+def fit(
+    kind: str,
+    backbone: nn.Module | str | os.PathLike[str],
+    id_train: Given,
+    *,
+    labels: Sequence[int] | Tensor | np.ndarray[Any, Any] | None = None,
+    outliers: Given | None = None,
+    image_size: int | None = None,
+    channels: int | None = None,
+    name: str | None = None,
+    seed: int = 0,
+    **options: Any,
+) -> Detector:
+    """Makes a detector of a kind from a trained classifier and fits it.
+
+    Args:
+        kind: A key of `atd.detectors.kinds.KINDS`, e.g. `mahalanobis`.
+        backbone: The classifier, which is copied: a backbone, a detector (or its folder), or any
+            module that maps images in [0, 1] to class logits. A detector on a module that was not
+            made by `build_backbone` cannot be saved.
+        id_train: In-distribution images: a tensor, an array, a torch data set, or a source string
+            such as `folder:PATH`.
+        labels: Their class numbers (N,), where `id_train` does not hold them.
+        outliers: Outliers, for the kinds that need them.
+        image_size: Side in pixels; None takes that of the images, or of the detector.
+        channels: 3 or 1, likewise.
+        name: What the detector is called; default: its kind.
+        seed: For kinds that draw random numbers.
+        options: Options of the kind, e.g. `temperature=2`.
+
+    Returns:
+        The fitted detector, in evaluation mode, on the backbone's device.
+
+    Raises:
+        UserError: Unknown kind or option, a kind that has to be trained, or images that do not
+            suffice or do not suit the backbone.
+
+    Example:
+        >>> fitted = atd.fit("energy", network, images, temperature=2)  # doctest: +SKIP
+    """
+    cls = kind_class(kind)
+    if "training" in cls.info.needs:
+        raise UserError(f"kind {kind} has to be trained: python train.py detector.kind={kind}")
+    try:
+        chosen: Any = build(cls.Options, options, "detector")
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    if isinstance(backbone, str | os.PathLike):
+        backbone = load(backbone)
+    if isinstance(backbone, Detector):
+        image_size, channels = backbone.config.image_size, backbone.config.channels
+    of: dict[str, Any] = {"image_size": image_size, "channels": channels, "split": "train"}
+    inside = image_set(id_train, name="id_train", labels=labels, **of)
+    shape = inside.fetch([0]).shape
+    of |= {"image_size": shape[-1], "channels": shape[1]}
+    network = _backbone(backbone, shape[-1], shape[1])
+    detector = cls(
+        network,
+        chosen,
+        image_size=shape[-1],
+        channels=shape[1],
+        classes=_classes(inside, network),
+        name=name or kind,
+    ).eval()
+    device = detector.device
+    outside = None
+    if outliers is not None:
+        outside = SetBatches(image_set(outliers, name="outliers", **of), device)
+    data = FitData(id=SetBatches(inside, device), outliers=outside)
+    return detector.to(device).fit(data, seed=seed).eval().requires_grad_(False)
+
+
+def _backbone(given: nn.Module, size: int, channels: int) -> Backbone:
+    if isinstance(given, Detector):
+        if given.backbone is None:
+            raise UserError(f"detector {given.config.name}: it has no backbone to fit on")
+        given = given.backbone
+    network = copy.deepcopy(given).eval().requires_grad_(False)
+    if isinstance(network, Backbone):
+        return network
+    title = type(given).__name__
+    wrapped = ForeignBackbone(network, title, channels=channels, image_size=size, features="last")
+    return wrapped.eval().requires_grad_(False)
+
+
+def _classes(images: ImageSet, backbone: Backbone) -> list[str]:
+    """Names of the backbone's classes; those of the images where they are as many."""
+    same = len(images.classes) == backbone.classes
+    return list(images.classes) if same else [str(index) for index in range(backbone.classes)]
