@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from atd.backbones.base import Backbone
 from atd.backbones.foreign import ForeignBackbone
 from atd.config.values import build
-from atd.data.python_images import Given, image_set
 from atd.data.images import ImageSet
+from atd.data.python_images import Given, image_set
 from atd.detectors.base import Detector
 from atd.detectors.external import External
 from atd.detectors.fitting import FitData, SetBatches
