@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tests.fuzz.folders import a_config_json, a_state_dict, a_weight_file
 from tests.fuzz.guards import KINDS, WALL_SECONDS, Guard, Outcome
-from tests.fuzz.pictures import an_image
+from tests.fuzz.pictures import an_image, scored_names
 from tests.fuzz.runs import a_run_folder, a_score_file, an_image_list
 from tests.fuzz.words import a_command, a_config_file, a_record, an_override
 
@@ -29,7 +29,8 @@ TARGETS: dict[str, tuple[Maker, float]] = {
     "config.json of detectors": (a_config_json, 0.15),
     "weights of detectors": (a_weight_file, 0.1),
     "state dicts for backbone.weights": (a_state_dict, 0.05),
-    "image files": (an_image, 0.25),
+    "image files": (an_image, 0.2),
+    "names of scored files": (scored_names, 0.05),
     "image lists and sources": (an_image_list, 0.05),
     "run folders": (a_run_folder, 0.05),
     "score files": (a_score_file, 0.05),

@@ -43,7 +43,9 @@ _RUNNING = (
     "ctypes.dlopen",
     "webbrowser.",
 )
-_CHANGING = ("os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.link", "os.symlink", "os.chmod")
+_CHANGING = dict.fromkeys(("os.remove", "os.rmdir"), 1)
+_CHANGING |= dict.fromkeys(("os.rename", "os.mkdir", "os.link", "os.chmod"), 2)
+"""Events, and which of their arguments is the descriptor of the folder that a path starts from."""
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
@@ -67,11 +69,12 @@ class Guard:
     """Watches this process; audit hooks stay for good, so it is meant for a child."""
 
     def __init__(self, scratch: Path) -> None:
-        planted = scratch / "planted"
-        planted.mkdir(exist_ok=True)
-        (planted / "canary.py").write_text("def make(**_): ...\n")
-        sys.path.insert(0, str(planted))
         self.allowed = (os.path.realpath(scratch), "/dev/null", "/dev/shm")
+        self.planted = os.path.join(self.allowed[0], "planted")
+        os.makedirs(self.planted, exist_ok=True)
+        Path(self.planted, "canary.py").write_text("def make(**_): ...\n")
+        sys.path.insert(0, self.planted)
+        os.chdir(self.planted)
         self.tried: list[str] = []
         self.active = False
         os.environ["ATD_FUZZ_SECRET"] = SECRET
@@ -131,22 +134,28 @@ class Guard:
         if not self.active:
             return
         reason = ""
+        if event == "ctypes.dlopen" and str(arguments[0]).startswith(sys.prefix):
+            return  # a library of an installed package
         if event.startswith(_RUNNING):
             reason = f"{event} {arguments}"
-        elif event.startswith(_CHANGING) or (event == "open" and _writes(arguments[2])):
-            reason = self._outside(event, arguments[0])
-        elif event == "open" and "canary" in str(arguments[0]):
-            reason = f"{event} {arguments[0]}"
+        elif event == "open":
+            path, writes = arguments[0], _writes(arguments[2])
+            if self._is_outside(path) and (writes or "canary" in str(path)):
+                reason = f"open {path!r}"
+        elif event in _CHANGING and self._is_outside(arguments[0], arguments[_CHANGING[event]]):
+            reason = f"{event} {arguments[0]!r}"
         if reason:
             self.tried.append(reason[:200])
             raise Forbidden(reason[:200])
 
-    def _outside(self, event: str, path: object) -> str:
+    def _is_outside(self, path: object, folder: int = -1) -> bool:
         if not isinstance(path, str | bytes | os.PathLike):
-            return ""  # a descriptor that was opened before
-        real = os.path.realpath(os.fsdecode(path))
-        inside = any(real == root or real.startswith(root + os.sep) for root in self.allowed)
-        return "" if inside or "__pycache__" in real else f"{event} {real}"
+            return False  # a descriptor that was opened before
+        base = self.planted if folder < 0 else os.readlink(f"/proc/self/fd/{folder}")
+        real = os.path.realpath(os.path.join(base, os.fsdecode(path)))
+        if real.startswith(self.planted) or "__pycache__" in real:
+            return "__pycache__" not in real
+        return not any(real == root or real.startswith(root + os.sep) for root in self.allowed)
 
 
 def _writes(flags: object) -> bool:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import csv
 import io
+import json
+import shutil
 import struct
 import zlib
 from collections.abc import Callable
@@ -14,10 +18,12 @@ import numpy as np
 import torch
 from PIL import Image
 
+from atd.commands import score
 from atd.detectors.base import Detector
 from atd.detectors.build import build_detector
 from atd.detectors.config import DetectorConfig
-from tests.fuzz.mutations import damaged_bytes
+from atd.errors import UserError
+from tests.fuzz.mutations import TEXTS, damaged_bytes, damaged_text
 
 MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16", "I", "F", "YCbCr", "HSV", "LAB")
 FORMATS = {
@@ -164,3 +170,67 @@ def _bomb(rng: Random) -> bytes:
         for kind, data in chunks
     ]
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def scored_names(rng: Random, scratch: Path) -> Callable[[], object]:
+    """`atd-score` on files with hostile names and contents: every one has its harmless row."""
+    folder = scratch / "named"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    names = {_file_name(rng, index) for index in range(rng.randint(1, 4))}
+    for name in names:
+        content = rng.choice(_samples())[1]
+        damaged = damaged_bytes(rng, content) if rng.random() < 0.5 else content
+        (folder / name).write_bytes(damaged)
+    output, form = scratch / "scores.txt", rng.choice(("csv", "jsonl"))
+    words = [str(_saved(scratch)), *(str(folder / name) for name in names)]
+    options = ["--format", form, "--output", str(output)]
+
+    def case() -> object:
+        with contextlib.redirect_stderr(io.StringIO()) as wrong:
+            try:
+                score.main([*words, *options])
+            except SystemExit as stop:
+                if stop.code != 2:
+                    raise
+                raise UserError(wrong.getvalue().strip().split("\n")[-1]) from None
+        rows = _rows(output, form)
+        assert len(rows) == len(names), "a row for each image"
+        for row in rows:
+            assert str(row["is_ood"]).lower() == "true" or not row["error"], "fails open"
+            if form == "csv":
+                assert not any(cell.startswith(tuple("=+-@\t\r")) for cell in _words(row)), (
+                    "formula"
+                )
+                assert all(cell.isprintable() for cell in row.values()), "control characters"
+        return len(rows)
+
+    return case
+
+
+def _file_name(rng: Random, index: int) -> str:
+    text = rng.choice((*TEXTS, damaged_text(rng, "photo")))
+    text = text.replace("/", "").replace("\0", "").encode("utf-8", "surrogateescape")[:200]
+    return (
+        rng.choice(("", "=", "-", "\n")) + text.decode("utf-8", "surrogateescape") + f"{index}.png"
+    )
+
+
+def _words(row: dict[str, str]) -> list[str]:
+    return [row["path"], row["error"]]
+
+
+def _rows(output: Path, form: str) -> list[dict[str, str]]:
+    if form == "jsonl":
+        lines = output.read_text(encoding="utf-8").splitlines()
+        return [{"error": "", **json.loads(line)} for line in lines]
+    with output.open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+@cache
+def _saved(scratch: Path) -> Path:
+    folder = scratch / "scorer"
+    if not folder.exists():
+        _detector().save_pretrained(folder)
+    return folder
