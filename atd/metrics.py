@@ -7,6 +7,8 @@ exactly (half a win each in the AUROC). Two conventions of FPR95 are in use, so 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +19,8 @@ __all__ = [
     "CONDITIONS",
     "METRICS",
     "Array",
+    "MeanMetrics",
+    "Metrics",
     "auroc",
     "auroc_interval",
     "mean_metrics",
@@ -42,9 +46,26 @@ METRICS = ("auroc", "fpr95_id", "fpr95_ood", "aupr_in", "aupr_out", "detection_e
 """The single numbers in what `metrics` returns; `auroc_ci` comes on top."""
 
 
+class MeanMetrics(TypedDict):
+    """The single numbers, shares from 0 to 1; of one pair of sets, or means over several."""
+
+    auroc: float
+    fpr95_id: float
+    fpr95_ood: float
+    aupr_in: float
+    aupr_out: float
+    detection_error: float
+
+
+class Metrics(MeanMetrics):
+    """The single numbers of one pair of sets and the interval of the AUROC."""
+
+    auroc_ci: list[float]
+
+
 def metrics(
     id_scores: npt.ArrayLike, ood_scores: npt.ArrayLike, *, resamples: int = 1000, seed: int = 0
-) -> dict[str, float | list[float]]:
+) -> Metrics:
     """Every detection metric of a pair of score sets.
 
     Args:
@@ -170,13 +191,20 @@ def threshold_at(id_scores: npt.ArrayLike, acceptance: float = 0.95) -> float:
     return float(scores[accepted - 1])
 
 
-def mean_metrics(items: list[dict[str, float | list[float]]]) -> dict[str, float]:
-    """The plain mean of each single-number metric over data sets."""
-    return {
-        key: math.fsum(float(item[key]) for item in items) / len(items)  # type: ignore[arg-type]
-        for key in METRICS
-        if items
-    }
+def mean_metrics(items: Sequence[MeanMetrics]) -> MeanMetrics:
+    """The plain mean of each single-number metric over one or more data sets."""
+
+    def mean(values: list[float]) -> float:
+        return math.fsum(values) / len(values)
+
+    return MeanMetrics(
+        auroc=mean([item["auroc"] for item in items]),
+        fpr95_id=mean([item["fpr95_id"] for item in items]),
+        fpr95_ood=mean([item["fpr95_ood"] for item in items]),
+        aupr_in=mean([item["aupr_in"] for item in items]),
+        aupr_out=mean([item["aupr_out"] for item in items]),
+        detection_error=mean([item["detection_error"] for item in items]),
+    )
 
 
 def _checked(scores: npt.ArrayLike, side: str) -> Array:

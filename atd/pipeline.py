@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from tqdm import tqdm
@@ -13,11 +13,13 @@ from tqdm import tqdm
 from atd.backbones import Backbone, allow_import
 from atd.backbones.weights import load_weights
 from atd.config import Config
+from atd.data.evaluation_sets import EvaluationSets
 from atd.data.fingerprint import fingerprint_images
 from atd.data.splits import DataSplits, load_splits
 from atd.detectors.base import Detector
 from atd.evaluation.settings import settings_from
-from atd.judging import judge
+from atd.evaluation.several import evaluate_detectors
+from atd.records import to_json
 from atd.reporting.card import model_card
 from atd.reporting.report import write_report
 from atd.run_folder import RunFolder
@@ -36,6 +38,7 @@ from atd.training.tasks import (
 
 if TYPE_CHECKING:
     from atd.evaluation.protocol import Evaluation
+    from atd.evaluation.results import Results
 
 __all__ = ["STAGES", "Run", "Stage", "stages_of"]
 
@@ -72,7 +75,7 @@ class Run:
         torch.manual_seed(config.run.seed)
         torch.use_deterministic_algorithms(config.run.deterministic, warn_only=True)
 
-    def execute(self) -> dict[str, Any]:
+    def execute(self) -> Results:
         """Runs all stages that are not finished yet.
 
         Returns:
@@ -272,12 +275,20 @@ def _evaluate(run: Run) -> None:
         cache=run.folder.state / "scores",
         progress=run.processes.is_main,
     )
-    found = judge(detector, run.backbone, splits, settings, run.config, run.folder.detector)
+    name = run.config.run.name
+    (found,) = evaluate_detectors(
+        {name: detector},
+        EvaluationSets.of(splits),
+        settings,
+        run.config,
+        paths={name: run.folder.detector},
+        backbone=run.backbone,
+    )
     detector.config = dataclasses.replace(
         detector.config,
-        threshold=found.results["threshold"]["value"],
+        threshold=found.results.threshold.value,
         threshold_note="accepts 95 % of clean held-out ID images",
-        provenance=found.results["provenance"],
+        provenance=to_json(found.results.provenance),
     )
     run.save_detector(model_card(found.results))
     run.evaluation = found

@@ -7,10 +7,10 @@ from typing import Any
 
 from atd.attacks.suite import Member
 from atd.config import Config
+from atd.data.evaluation_sets import EvaluationSets
 from atd.data.splits import DataSplits
 from atd.detectors.base import Detector
 from atd.evaluation.settings import settings_from
-from atd.judging import limited
 from atd.metrics import CONDITIONS, auroc
 
 __all__ = ["judge_far_sets"]
@@ -34,7 +34,8 @@ def judge_far_sets(
         `mean` over the far sets by condition, `sets` with AUROC under each condition, `attack`.
     """
     settings = settings_from(config, progress=False)
-    attack, sets = settings.attack(members), limited(splits, config.evaluate.limit, config.run.seed)
+    attack = settings.attack(members)
+    sets = EvaluationSets.of(splits).limited(config.evaluate.limit, config.run.seed)
     inside = settings.score(detector, sets.id_test, 1, attack)
     found = {}
     for name, images in sets.ood_test.items():

@@ -8,9 +8,9 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Any
 
 from atd.errors import UserError, run_command
+from atd.evaluation.results import Dataset, Means, Results, read_results
 from atd.files import write_text
 from atd.reporting.wording import attack_words, aurocs
 
@@ -27,10 +27,10 @@ def _main() -> None:
     file = arguments.run / "report" / "results.json"
     if not file.is_file():
         raise UserError(f"{file}: not there; finish the run first")
-    results = json.loads(file.read_text(encoding="utf-8"))
+    results = read_results(file)
     text = page(results, stage_minutes(arguments.run), arguments.run.name)
     write_text(arguments.output, text)
-    write_text(arguments.output.with_suffix(".json"), json.dumps(results, indent=1))
+    write_text(arguments.output.with_suffix(".json"), json.dumps(results.to_json(), indent=1))
 
 
 def stage_minutes(run: Path) -> dict[str, float]:
@@ -46,29 +46,27 @@ def stage_minutes(run: Path) -> dict[str, float]:
     return minutes
 
 
-def page(results: dict[str, Any], minutes: dict[str, float], name: str) -> str:
+def page(results: Results, minutes: dict[str, float], name: str) -> str:
     """The document."""
 
-    def row(title: str, item: dict[str, Any]) -> str:
+    def row(title: str, item: Means | Dataset) -> str:
         return f"| {title} | {' | '.join(aurocs(item))} |"
 
     sets = [
-        row(f"{key} ({item['role']})", item) + f" {item['images']} |"
-        for key, item in results["datasets"].items()
+        row(f"{key} ({item.role})", item) + f" {item.images} |"
+        for key, item in results.datasets.items()
     ]
-    means = [row(f"**ATD, mean of {len(results['mean_over'])} far sets**", results["mean"])]
-    means += [row(f"{key}, the same mean", item) for key, item in results["baselines"].items()]
-    facts, attack = results["provenance"], attack_words(results["attack"])
-    evaluation = facts["seconds"] / 60
+    means = [row(f"**ATD, mean of {len(results.mean_over)} far sets**", results.mean)]
+    means += [row(f"{key}, the same mean", item.mean) for key, item in results.baselines.items()]
+    facts, attack = results.provenance, attack_words(results.attack)
+    evaluation = facts.seconds / 60
     total = sum(minutes.values()) + evaluation
     stages = [f"{stage} {value:.1f}" for stage, value in minutes.items()]
-    checks = [
-        f"- {key}: {'passed' if c['passed'] else 'FAILED'}" for key, c in results["checks"].items()
-    ]
+    checks = [f"- {key}: {'passed' if c.passed else 'FAILED'}" for key, c in results.checks.items()]
     return f"""# {name}
 
 AUROC in %, with nothing, the ID images, the OOD images, or both attacked: {attack}.
-ID: {results["id"]["name"]}, {results["id"]["images"]} test images.
+ID: {results.id.name}, {results.id.images} test images.
 
 | OOD set | clean | in | out | both | images |
 |---|---|---|---|---|---|
@@ -78,12 +76,12 @@ ID: {results["id"]["name"]}, {results["id"]["images"]} test images.
 |---|---|---|---|---|
 {chr(10).join(means)}
 
-Verdict of the attack's checks: {results["verdict"]}.
+Verdict of the attack's checks: {results.verdict}.
 
 {chr(10).join(checks)}
 
-`python train.py --config configs/{name}.yaml`, seed {facts["seed"]}, commit {facts["commit"]},
-{facts["hardware"]}, {facts["date"]}. Minutes: {", ".join(stages)}, evaluation {evaluation:.1f};
+`python train.py --config configs/{name}.yaml`, seed {facts.seed}, commit {facts.commit},
+{facts.hardware}, {facts.date}. Minutes: {", ".join(stages)}, evaluation {evaluation:.1f};
 {total:.0f} in all. Made by `python -m benchmarks.publish`; all numbers are in the JSON file of the
 same name.
 """

@@ -60,7 +60,7 @@ def tiny_run(tiny_yaml, tmp_path_factory) -> SimpleNamespace:
 
     folder = tmp_path_factory.mktemp("runs") / "tiny"
     config = load(tiny_yaml, [f"run.dir={folder}"])
-    results = Run(config, Processes("cpu")).execute()
+    results = Run(config, Processes("cpu")).execute().to_json()
     return SimpleNamespace(folder=folder, config=config, results=results)
 
 

@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 from torch import Tensor, nn
+from toys import Toy
 
 from atd.attacks.suite import member
 from atd.evaluation.scoring import ScoredSet, attack_scores
@@ -35,18 +36,18 @@ def assert_same(one: ScoredSet, two: ScoredSet) -> None:
         np.testing.assert_array_equal(value, getattr(two, name), err_msg=name)
 
 
-class Counting(nn.Module):
+class Counting(Toy):
     def __init__(self, inner: nn.Module) -> None:
         super().__init__()
         self.inner = inner
         self.calls = 0
 
-    def logits(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         self.calls += 1
         return self.inner.logits(images)
 
 
-class Stopping(nn.Module):
+class Stopping(Toy):
     """Gives up after some calls, as a user may."""
 
     def __init__(self, inner: nn.Module, calls: int) -> None:
@@ -57,7 +58,7 @@ class Stopping(nn.Module):
     def __repr__(self) -> str:
         return "Stopping"
 
-    def logits(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         self.left -= 1
         if self.left < 0:
             raise KeyboardInterrupt

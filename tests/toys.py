@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from atd.attacks.suite import member
+from atd.detectors.base import Detector, DetectorInfo
 from atd.evaluation.tiers import Tier
 
 TIER = Tier("smoke", (member("pgd", 4),))
@@ -34,18 +35,34 @@ class ToySplits:
     selection: frozenset[str] = field(default_factory=frozenset)
 
 
-class Brightness(nn.Module):
+@dataclass(frozen=True)
+class NoOptions:
+    """A toy has none."""
+
+
+class Toy(Detector):
+    """A detector of toy images; a toy writes `forward` alone."""
+
+    kind = "toy"
+    Options = NoOptions
+    info = DetectorInfo(title="toy", paper="none")
+
+    def __init__(self, image_size: int = 8, channels: int = 3) -> None:
+        super().__init__(None, image_size=image_size, channels=channels)
+
+
+class Brightness(Toy):
     """Scores by mean brightness: the strongest attack moves it by exactly epsilon * gain."""
 
     def __init__(self, gain: float = 10.0) -> None:
         super().__init__()
         self.gain = nn.Parameter(torch.tensor(gain))
 
-    def logits(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         return self.gain * images.flatten(1).mean(1)
 
 
-class Convolutional(nn.Module):
+class Convolutional(Toy):
     """A small random network, so that the attack has something curved to climb."""
 
     def __init__(self, seed: int = 0) -> None:
@@ -55,7 +72,7 @@ class Convolutional(nn.Module):
             nn.Conv2d(3, 6, 3, 2), nn.SiLU(), nn.BatchNorm2d(6), nn.Flatten(), nn.Linear(54, 1)
         )
 
-    def logits(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         return self.net(images).squeeze(1)
 
 

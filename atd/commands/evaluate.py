@@ -3,40 +3,46 @@
 from __future__ import annotations
 
 import argparse
-import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from atd.config import Config, load, restore
-from atd.errors import UserError, run_command
+from atd.config import Config, load
+from atd.errors import UserError, printable, run_command
 
 if TYPE_CHECKING:  # the commands answer a typo before torch is loaded
-    from atd.detectors.base import Detector
+    from atd.evaluation.candidates import Candidates
+    from atd.evaluation.protocol import Evaluation
+    from atd.evaluation.requirements import Condition
     from atd.training.processes import Processes
 
 __all__ = ["main"]
 
 _EPILOG = """\
-The image sets and the attack are those the (first) detector was trained with, unless --config or
-overrides say otherwise. Several detectors are attacked alike and put side by side.
+DETECTOR is a detector folder, or import:MODULE:CALLABLE for one's own. The image sets and the
+attack are those in the (first) detector's record, of which nothing is downloaded, unless --config
+or overrides say otherwise. No training images are needed. Several detectors are attacked alike and
+put side by side.
 
 examples:
   python evaluate.py checkpoints/digits/detector
-  python evaluate.py checkpoints/digits/detector evaluate.tier=strong
+  python evaluate.py checkpoints/digits/detector evaluate.tier=strong --output strong
   python evaluate.py checkpoints/cifar10/detector data.ood_test=[folder:my/images] --output out
   python evaluate.py checkpoints/mine/detector checkpoints/digits/detector --output both
+  python evaluate.py shipped/detector --require both.auroc>=0.6 --require trusted
 """
 
 
 def main() -> None:
-    """Runs the command; exit codes 0, 1, 2 and 130 as in `atd.errors.run_command`."""
+    """Runs the command; exit codes 0, 1, 2, 3 and 130 as in `atd.errors.run_command`."""
     run_command(_main)
 
 
 def _main() -> None:
     parser = argparse.ArgumentParser(
         prog="evaluate.py",
-        usage="%(prog)s DETECTOR [DETECTOR ...] [--config FILE] [--output DIR] [key=value ...]",
+        usage="%(prog)s DETECTOR [DETECTOR ...] [--config FILE] [--output DIR] "
+        "[--require CONDITION ...] [key=value ...]",
         description="Find out whether a detector is robust: clean, ID, OOD and both attacked.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -46,80 +52,103 @@ def _main() -> None:
     parser.add_argument(
         "--output",
         metavar="DIR",
-        help="report folder (default: `report` beside the detector, `comparison` for several)",
+        help="report folder (default: `report` beside the detector if it tells of the same sets "
+        "and attack, else one of its own there; `comparison` for several)",
+    )
+    parser.add_argument(
+        "--require",
+        action="append",
+        default=[],
+        metavar="CONDITION",
+        help="e.g. both.auroc>=0.6, near.both.auroc>=0.5, SET.in.fpr95_id<0.3, "
+        "threshold.tpr_attacked>=0.8, trusted; exit code 3 where the report falls short",
     )
     given = parser.parse_intermixed_args()
-    overrides = [item for item in given.arguments if "=" in item and not os.path.exists(item)]
-    folders = [Path(item) for item in given.arguments if item not in overrides]
-    if not folders:
+    overrides = [item for item in given.arguments if "=" in item and not Path(item).exists()]
+    named = [item for item in given.arguments if item not in overrides]
+    if not named:
         raise UserError("name at least one detector folder, e.g. checkpoints/digits/detector")
-    beside = folders[0].resolve().parent / "report"
-    output = Path(given.output or ("comparison" if len(folders) > 1 else beside))
-    _evaluate(folders, given.config, overrides, output)
+    _evaluate(named, given.config, overrides, given.output, given.require)
 
 
 def _evaluate(
-    folders: list[Path], config_file: str | None, overrides: list[str], output: Path
+    named: list[str],
+    config_file: str | None,
+    overrides: list[str],
+    output: str | None,
+    required: list[str],
 ) -> None:
-    from atd.judging import claim_report, load_detectors, require_fit
+    from atd.evaluation.candidates import load_candidates
+    from atd.evaluation.record import may_download, recorded_config
+    from atd.evaluation.requirements import parse_conditions, unmet
     from atd.training.contact import in_contact
     from atd.training.processes import Processes
 
-    detectors, paths = load_detectors(folders)
-    first = next(iter(detectors.values()))
-    stored = (first.config.training, str(folders[0] / "config.json"))
-    config = load(config_file, overrides) if config_file else restore(*stored, overrides)
-    several = len(folders) > 1
-    reports = {name: output / name if several else output for name in detectors}
-    for name, detector in detectors.items():
-        require_fit(detector, config, paths[name])
-        claim_report(reports[name], detector, name, paths[name])
+    conditions = parse_conditions(required)
+    candidates = load_candidates(named)
+    config = (
+        load(config_file, overrides)
+        if config_file
+        else recorded_config(candidates.first, named[0], overrides)
+    )
+    candidates.require_fit(config)
+    candidates.claim(output, config)
+    downloads = may_download(config_file, overrides)
     processes = Processes(config.run.device, config.run.timeout_minutes)
     with in_contact(processes, lambda: "the evaluation"):
-        _judge(detectors, paths, config, processes, reports, output)
+        found = _judge(candidates, config, processes, conditions, downloads)
         processes.close()
+    lines = [
+        f"{item.results.detector.name}: {line}" if len(found) > 1 else line
+        for item in found
+        for line in unmet(conditions, item.results)
+    ]
+    if lines:
+        print("\n".join(f"not met: {printable(line)}" for line in lines), file=sys.stderr)
+        raise SystemExit(3)
 
 
 def _judge(
-    detectors: dict[str, Detector],
-    paths: dict[str, Path],
+    candidates: Candidates,
     config: Config,
     processes: Processes,
-    reports: dict[str, Path],
-    output: Path,
-) -> None:
+    conditions: list[Condition],
+    downloads: bool,
+) -> list[Evaluation]:
     """Evaluates the detectors, writes their reports and says what came out."""
-    from atd.data.splits import load_splits
+    from atd.data.evaluation_sets import load_evaluation_sets
+    from atd.evaluation.requirements import require_sets
     from atd.evaluation.settings import settings_from
-    from atd.judging import compare, judge
+    from atd.evaluation.several import evaluate_detectors
     from atd.reporting.comparison import comparison_table, write_comparison
     from atd.reporting.report import summary_table, write_report
 
-    for detector in detectors.values():
-        detector.to(processes.device)
+    candidates.move(processes.device)
     settings = settings_from(
         config,
         device=processes.device,
         accelerator=processes.accelerator,
-        cache=output / "scores",
+        cache=candidates.output / "scores",
         progress=processes.is_main,
     )
     with processes.accelerator.main_process_first():  # it downloads what is missing
-        splits = load_splits(config)
-    several = len(detectors) > 1
-    if several:
-        found = compare(detectors, paths, splits, settings, config)
-    else:
-        ((name, detector),) = detectors.items()
-        # Fine-tuning leaves the classifier head behind, so its baselines would be unfair.
-        backbone = None if config.atd.finetune else detector.backbone
-        found = [judge(detector, backbone, splits, settings, config, paths[name])]
+        sets = load_evaluation_sets(config, downloads=downloads)
+    require_sets(conditions, list(sets.ood_test))
+    found = evaluate_detectors(
+        candidates.detectors,
+        sets,
+        settings,
+        config,
+        paths=candidates.paths,
+        backbone=candidates.backbone(config),
+    )
     if processes.is_main:
-        for evaluation, report in zip(found, reports.values(), strict=True):
+        for evaluation, report in zip(found, candidates.reports.values(), strict=True):
             print(f"report: {write_report(evaluation, report)}")
-        if several:
-            print(f"comparison: {write_comparison(found, output)}")
-        print(comparison_table(found) if several else summary_table(found[0].results))
+        if len(found) > 1:
+            print(f"comparison: {write_comparison(found, candidates.output)}")
+        print(comparison_table(found) if len(found) > 1 else summary_table(found[0].results))
+    return found
 
 
 if __name__ == "__main__":

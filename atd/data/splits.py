@@ -25,7 +25,14 @@ from atd.data.sources import (
 )
 from atd.errors import UserError
 
-__all__ = ["DataSplits", "load_splits"]
+__all__ = [
+    "DataSplits",
+    "checked_id",
+    "listed_tests",
+    "load_splits",
+    "open_test",
+    "selects",
+]
 
 _SEED = 0
 """Which images are held out is the same in every run, so that a detector is never tested on
@@ -76,17 +83,17 @@ def load_splits(config: Config, names: Mapping[str, str] | None = None) -> DataS
     """
     data, loader = config.data, config.loader
     # Opened first: a mistake in a name should not cost a long wait.
-    listed = _listed_tests(data)
-    tests = {test.name: _open_test(test, data) for test in listed}
+    listed = listed_tests(data)
+    tests = {test.name: open_test(test, data) for test in listed}
     names = names or {}
-    id_train, id_val, id_test = _checked_id(config, names)
+    id_train, id_val, id_test = checked_id(config, names)
     id_sets = (id_train.images, id_val.images)
     outlier_train, outlier_val = _checked_outliers(config, *id_sets, names)
     for id_set in (id_train, id_val, id_test):
         forbid_shared(id_set, outlier_train)
         forbid_shared(id_set, outlier_val)
 
-    selection = frozenset(test.name for test in listed if _selects(test, data))
+    selection = frozenset(test.name for test in listed if selects(test, data))
     ood_test = {}
     sets = ("ID training", "ID validation", "ID test", "outliers", "OOD validation")
     checked = (id_train, id_val, id_test, outlier_train, outlier_val)
@@ -114,7 +121,7 @@ def load_splits(config: Config, names: Mapping[str, str] | None = None) -> DataS
     )
 
 
-def _checked_id(config: Config, names: Mapping[str, str]) -> list[CheckedSet]:
+def checked_id(config: Config, names: Mapping[str, str]) -> list[CheckedSet]:
     """ID training, validation and test images; a copy stays where it matters most."""
     data = config.data
     titles = ("ID training", "ID validation", "ID test")
@@ -240,14 +247,14 @@ class _Test:
     role: Role
 
 
-def _open_test(test: _Test, data: DataConfig) -> ImageSet | None:
+def open_test(test: _Test, data: DataConfig) -> ImageSet | None:
     """The set, or None for jigsaws of ID test images, which are not known yet."""
     if test.source == f"jigsaw:{data.id}":
         return None
     return open_source(test.source, split="test", data=data).renamed(test.name)
 
 
-def _selects(test: _Test, data: DataConfig) -> bool:
+def selects(test: _Test, data: DataConfig) -> bool:
     """Whether the best epoch is chosen on the set; without `ood_val`, outliers choose it."""
     source = data.ood_val or data.outliers
     selecting = split_mixture(source) if source else []
@@ -256,7 +263,7 @@ def _selects(test: _Test, data: DataConfig) -> bool:
     return any(part in selecting for part in split_mixture(test.source))
 
 
-def _listed_tests(data: DataConfig) -> list[_Test]:
+def listed_tests(data: DataConfig) -> list[_Test]:
     """The OOD tests with unique names; far ones first."""
     if data.protocol:
         return [_Test(*test) for test in protocol_tests(data)]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,7 +19,7 @@ from atd.errors import UserError
 if TYPE_CHECKING:
     from torchvision.datasets import VisionDataset
 
-__all__ = ["TORCHVISION", "TorchvisionSource", "torchvision_set"]
+__all__ = ["TORCHVISION", "TorchvisionSource", "no_downloads", "torchvision_set"]
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,19 @@ def torchvision_set(
     return join(parts, name)
 
 
+_downloads: ContextVar[bool] = ContextVar("downloads", default=True)
+
+
+@contextmanager
+def no_downloads() -> Iterator[None]:
+    """Within it, data sets of torchvision that are not on disk are refused, not downloaded."""
+    before = _downloads.set(False)
+    try:
+        yield
+    finally:
+        _downloads.reset(before)
+
+
 def _open(
     name: str, source: TorchvisionSource, piece: dict[str, Any], data: DataConfig
 ) -> VisionDataset:
@@ -108,6 +123,11 @@ def _open(
         return make(data.root, **piece, **option)
     except (RuntimeError, OSError) as error:
         reason: Exception = error
+    if source.downloads and not _downloads.get():
+        raise UserError(
+            f"{name}: not found in data.root={data.root}, and nothing is downloaded on a record's "
+            f"word; allow it with data.root={data.root} or --config"
+        )
     if source.downloads:
         try:
             return make(data.root, **piece, download=True)

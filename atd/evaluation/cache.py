@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from atd.detectors.base import Detector
 from atd.evaluation.worst import Attack, join_parts
@@ -97,13 +97,12 @@ class ScoreStore:
             shutil.rmtree(self.parts, ignore_errors=True)
 
 
-def fingerprint(module: nn.Module) -> str:
+def fingerprint(module: Detector) -> str:
     """SHA-256 of all that a detector's scores depend on, as hexadecimal text.
 
     That is its kind, options and layers, the code that they run, its parameters and buffers.
     """
-    identity = module.identity() if isinstance(module, Detector) else repr(module).encode()
-    digest = hashlib.sha256(identity)
+    digest = hashlib.sha256(module.identity())
     for name, tensor in sorted(module.state_dict().items()):
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
         digest.update(_bytes(tensor))

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any, TypedDict
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -45,7 +46,8 @@ _GRADIENT_LIMIT = 0.1
 _USELESS_LIMIT = 0.2
 
 
-class Check(TypedDict):
+@dataclass(frozen=True)
+class Check:
     """The outcome of one check.
 
     Attributes:
@@ -225,5 +227,5 @@ def gradients_useful(useless: float) -> Check:
 
 def verdict(checks: Mapping[str, Check]) -> str:
     """One line: the numbers can be trusted, or which checks speak against it."""
-    failed = [name for name, check in checks.items() if not check["passed"]]
+    failed = [name for name, check in checks.items() if not check.passed]
     return TRUSTED if not failed else "suspicious: " + ", ".join(failed)

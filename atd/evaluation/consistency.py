@@ -10,8 +10,9 @@ import copy
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from atd.detectors.base import Detector
 from atd.evaluation import checks as judge
 from atd.evaluation.subject import Subject
 from atd.inference import frozen
@@ -24,7 +25,7 @@ _STEP = 1e-5
 """Length of a finite difference: in float64 small enough to stay between a ReLU's kinks."""
 
 
-def is_randomised(detector: nn.Module, images: Tensor) -> bool:
+def is_randomised(detector: Detector, images: Tensor) -> bool:
     """Says whether the scores of float images (N, C, H, W) differ between any of five calls."""
     subject = Subject(detector)
     with frozen(detector), torch.no_grad():
@@ -33,7 +34,7 @@ def is_randomised(detector: nn.Module, images: Tensor) -> bool:
 
 
 def consistency_checks(
-    detector: nn.Module, inside: Tensor, outside: Tensor, *, epsilon: float, seed: int
+    detector: Detector, inside: Tensor, outside: Tensor, *, epsilon: float, seed: int
 ) -> dict[str, judge.Check]:
     """Runs the checks that need no attack.
 
@@ -114,7 +115,7 @@ def _in_company(subject: Subject, images: Tensor, generator: torch.Generator) ->
 
 
 def _by_history(
-    detector: nn.Module, images: Tensor, step: float, generator: torch.Generator
+    detector: Detector, images: Tensor, step: float, generator: torch.Generator
 ) -> Array:
     """Differences of the scores of images never scored before, with and without a history."""
     originals = images.flip(-1)
@@ -125,12 +126,12 @@ def _by_history(
     return _numpy(experienced.score(neighbours)) - _numpy(fresh.score(neighbours))
 
 
-def _in_float64(detector: nn.Module, images: Tensor) -> Array:
+def _in_float64(detector: Detector, images: Tensor) -> Array:
     with torch.no_grad():
         return _numpy(Subject(copy.deepcopy(detector).double()).score(images.double()))
 
 
-def _wrong_gradients(detector: nn.Module, images: Tensor, generator: torch.Generator) -> float:
+def _wrong_gradients(detector: Detector, images: Tensor, generator: torch.Generator) -> float:
     """Share of images and directions whose directional derivative is not the difference's."""
     objective = Subject(copy.deepcopy(detector).double()).objective(1)
     points = images.double().requires_grad_(True)

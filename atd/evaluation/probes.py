@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
-
-from torch import nn
 
 from atd.attacks.suite import Means, Member, member
+from atd.detectors.base import Detector
 from atd.evaluation import checks as judge
+from atd.evaluation.results import Curves, ImageCounts
 from atd.evaluation.scoring import Job
 from atd.evaluation.settings import Settings
 from atd.evaluation.stops import stops
@@ -43,10 +42,10 @@ class Probes:
         tick: Called with the number of images attacked.
     """
 
-    detector: nn.Module
+    detector: Detector
     sides: Sides
     settings: Settings
-    sources: Sequence[nn.Module] = ()
+    sources: Sequence[Detector] = ()
     tick: Callable[[int], None] | None = None
     _known: dict[str, tuple[Array, Array]] = field(default_factory=dict)
 
@@ -84,10 +83,15 @@ class Probes:
         """The attack that others are compared with: the strongest for its steps."""
         return member("apgd", min(self.settings.tier.steps, _STEPS))
 
+    @property
+    def strongest(self) -> Member:
+        """The attack that finds most."""
+        return member("apgd", self.main.steps, _RESTARTS)
+
     def checks(self) -> dict[str, judge.Check]:
         """Every check that rests on an attack of its own."""
         main, steps = self.main, self.main.steps
-        once, reached = self.auroc(main), self.auroc(member("apgd", steps, _RESTARTS))
+        once, reached = self.auroc(main), self.auroc(self.strongest)
 
         def weaker(other: Member) -> judge.Check:
             return judge.weaker_attack_is_weaker(other.words(), self.auroc(other), reached)
@@ -130,19 +134,21 @@ class Probes:
             ),
         }
 
-    def curves(self) -> dict[str, Any]:
+    def curves(self) -> Curves:
         """AUROC against radius and against steps, for each attacked side; all scores are known."""
         inside, outside = self.scores(None)
-        epsilon = [
-            {"epsilon": factor * self.settings.epsilon} | self._conditions(*at)
-            for factor, at in self._radii()
-        ]
-        steps = [
-            {"steps": count} | self._conditions(member)
-            for count, member in [(0, None), *self._steps().items()]
-        ]
-        images = {"id": len(inside), "ood": len(outside)}
-        return {"attack": str(self.main), "images": images, "epsilon": epsilon, "steps": steps}
+        return Curves(
+            attack=str(self.main),
+            images=ImageCounts(id=len(inside), ood=len(outside)),
+            epsilon=[
+                {"epsilon": factor * self.settings.epsilon} | self._conditions(*at)
+                for factor, at in self._radii()
+            ],
+            steps=[
+                {"steps": count} | self._conditions(chosen)
+                for count, chosen in [(0, None), *self._steps().items()]
+            ],
+        )
 
     @property
     def _first(self) -> Member:

@@ -8,16 +8,20 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from atd.detectors.base import Detector
 from atd.evaluation.scoring import Images, Job, ScoredSet
 from atd.evaluation.settings import Settings
 from atd.evaluation.stops import stops
 from atd.metrics import Array, threshold_at
 
-__all__ = ["ImageSets", "Rounds", "Tick", "attack_rounds", "targets"]
+__all__ = ["ACCEPTED", "ImageSets", "Rounds", "Tick", "attack_rounds", "targets"]
 
 Tick = Callable[[int], None]
+
+ACCEPTED = 0.95
+"""Share of clean ID images that a threshold lets pass."""
 
 _TARGETS = 32
 
@@ -26,8 +30,8 @@ class ImageSets(Protocol):
     """The image sets that are scored."""
 
     @property
-    def id_val(self) -> Images:
-        """Held-out ID images; they set the threshold."""
+    def id_val(self) -> Images | None:
+        """Held-out ID images, which set the threshold; None where there are none."""
 
     @property
     def id_test(self) -> Images:
@@ -45,21 +49,23 @@ class Rounds:
     Attributes:
         id_test: ID test images.
         ood: Each OOD test set.
-        id_val: Clean scores (N,) of the held-out ID images.
+        id_val: Clean scores (N,) of the held-out ID images; empty where there are none.
+        threshold: The score above which an image is flagged.
     """
 
     id_test: ScoredSet
     ood: dict[str, ScoredSet]
     id_val: Array
+    threshold: float
 
 
 def attack_rounds(
-    detector: nn.Module,
+    detector: Detector,
     sets: ImageSets,
     settings: Settings,
-    sources: Sequence[nn.Module],
+    sources: Sequence[Detector],
     tick: Tick,
-    names: Sequence[str] | None = None,
+    threshold: float | None = None,
 ) -> Rounds:
     """Scores every set clean, then attacked.
 
@@ -69,7 +75,8 @@ def attack_rounds(
         settings: Attack and execution.
         sources: Other detectors, for the transfer attack.
         tick: Called with the passes through the detector that are done.
-        names: OOD sets to score; None means all.
+        threshold: The detector's own threshold, for sets without held-out ID images; None takes
+            the score that accepts 95 % of the ID test images.
 
     Returns:
         The scores.
@@ -77,32 +84,34 @@ def attack_rounds(
     Raises:
         UserError: As `atd.evaluation.scoring.attack_scores`.
     """
-    ood_sets = {name: sets.ood_test[name] for name in (names or sets.ood_test)}
     kinds = {member.kind for member in settings.tier.members}
-    id_val, inside, *outside = _clean(
-        detector, [sets.id_val, sets.id_test, *ood_sets.values()], settings
-    )
-    above, below = stops(inside, np.concatenate(outside), threshold_at(id_val))
+    held = [] if sets.id_val is None else [sets.id_val]
+    inside, *found = _clean(detector, [sets.id_test, *held, *sets.ood_test.values()], settings)
+    id_val, outside = np.concatenate([np.zeros(0), *found[: len(held)]]), found[len(held) :]
+    if held or threshold is None:
+        threshold = threshold_at(id_val if held else inside, ACCEPTED)
+    above, below = stops(inside, np.concatenate(outside), threshold)
     aims: dict[int, Tensor] = {}
     if "features" in kinds:
-        ood_scores = dict(zip(ood_sets, outside, strict=True))
-        aims = _aims(sets.id_test, ood_sets, inside, ood_scores)
+        ood_scores = dict(zip(sets.ood_test, outside, strict=True))
+        aims = _aims(sets.id_test, sets.ood_test, inside, ood_scores)
     used = tuple(sources) if "transfer" in kinds else ()
     raising = settings.attack(stop=above, targets=aims.get(1), sources=used)
     lowering = settings.attack(stop=below, targets=aims.get(-1), sources=used)
-    jobs = [Job(images, -1, lowering) for images in ood_sets.values()]
-    id_test, *found = settings.score_sets(detector, [Job(sets.id_test, 1, raising), *jobs], tick)
-    return Rounds(id_test, dict(zip(ood_sets, found, strict=True)), id_val)
+    lowered = [Job(images, -1, lowering) for images in sets.ood_test.values()]
+    jobs = [Job(sets.id_test, 1, raising), *lowered]
+    id_test, *attacked = settings.score_sets(detector, jobs, tick)
+    return Rounds(id_test, dict(zip(sets.ood_test, attacked, strict=True)), id_val, threshold)
 
 
-def _clean(detector: nn.Module, sets: Sequence[Images], settings: Settings) -> list[Array]:
+def _clean(detector: Detector, sets: Sequence[Images], settings: Settings) -> list[Array]:
     """Scores of each set's unchanged images."""
     jobs = [Job(images, 1, settings.attack(())) for images in sets]
     return [scored.clean for scored in settings.score_sets(detector, jobs)]
 
 
 def targets(
-    detector: nn.Module, inside: Images, outside: Mapping[str, Images], settings: Settings
+    detector: Detector, inside: Images, outside: Mapping[str, Images], settings: Settings
 ) -> dict[int, Tensor]:
     """What the feature-space attack aims at: the other side's most typical images.
 

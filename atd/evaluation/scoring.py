@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from atd.detectors.base import Detector
 from atd.errors import UserError
 from atd.evaluation.cache import ScoreStore, fingerprint
 from atd.evaluation.subject import Subject
@@ -98,7 +99,7 @@ class Job:
 
 
 def attack_scores(
-    detector: nn.Module,
+    detector: Detector,
     images: Images,
     attack: Attack,
     *,
@@ -108,7 +109,7 @@ def attack_scores(
     """Scores one set, as `attack_sets` scores several.
 
     Args:
-        detector: See `atd.evaluation.subject.Subject`; larger scores = more OOD.
+        detector: The detector.
         images: The image set.
         attack: What is done to every image.
         direction: +1 raises scores (for ID images), -1 lowers them (for OOD images).
@@ -124,7 +125,7 @@ def attack_scores(
 
 
 def attack_sets(
-    detector: nn.Module,
+    detector: Detector,
     jobs: Sequence[Job],
     *,
     batch_size: int = 256,
@@ -143,7 +144,7 @@ def attack_sets(
     sizes.
 
     Args:
-        detector: See `atd.evaluation.subject.Subject`; larger scores = more OOD.
+        detector: The detector.
         jobs: The sets, and what is done to each.
         batch_size: Images per forward pass, at most.
         device: Where the detector is; ignored when an accelerator is given.
@@ -202,7 +203,7 @@ def _missing(jobs: Sequence[Job], found: Sequence[Found]) -> Positions:
 
 
 def _attacked(
-    detector: nn.Module, jobs: Sequence[Job], chunk: Positions, where: torch.device
+    detector: Detector, jobs: Sequence[Job], chunk: Positions, where: torch.device
 ) -> list[tuple[int, dict[str, Any]]]:
     """Attacks one batch; numbers of jobs with what was found on their images."""
     numbers = np.unique(chunk[:, 0]).tolist()

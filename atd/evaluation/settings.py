@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from torch import nn
 
 from atd.attacks import Norm, default_step_size
 from atd.attacks.suite import Member
 from atd.config import Config
+from atd.detectors.base import Detector
 from atd.evaluation.scoring import Images, Job, ScoredSet, attack_sets
 from atd.evaluation.tiers import Tier, resolve_tier
 from atd.evaluation.worst import Attack
@@ -86,7 +86,7 @@ class Settings:
 
     def score(
         self,
-        detector: nn.Module,
+        detector: Detector,
         images: Images,
         direction: Literal[1, -1],
         attack: Attack,
@@ -97,7 +97,7 @@ class Settings:
 
     def score_sets(
         self,
-        detector: nn.Module,
+        detector: Detector,
         jobs: Sequence[Job],
         tick: Callable[[int], None] | None = None,
     ) -> list[ScoredSet]:

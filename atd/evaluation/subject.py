@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from atd.attacks import PerSample, expectation, finite_gradient, straight_through
 from atd.detectors.base import Detector
@@ -20,10 +20,8 @@ Function = Callable[[Tensor], Tensor]
 class Subject:
     """The differentiable functions of a detector that attacks need.
 
-    The score is the detector's `logits(images)`, else its `score(images)`, else the module
-    itself. Two optional methods help against detectors that no gradient passes through:
-    `surrogate(images) -> (N,)`, a differentiable stand-in whose gradient is followed while the
-    true score counts (BPDA), and `features(images) -> (N, F)` for the feature-space attack.
+    Where the kind says that its gradient is a surrogate's, that of `Detector.surrogate` is followed
+    while the true score counts (BPDA).
 
     Args:
         detector: The detector; float images (N, C, H, W) in [0, 1], larger = more OOD.
@@ -35,7 +33,7 @@ class Subject:
 
     def __init__(
         self,
-        detector: nn.Module,
+        detector: Detector,
         draws: int = 1,
         where: str = "the images",
         *,
@@ -53,9 +51,7 @@ class Subject:
         return expectation(self._called(self._checked_score), self.draws)(images)
 
     def _checked_score(self, images: Tensor) -> Tensor:
-        detector = self.detector
-        function: Function = getattr(detector, "logits", getattr(detector, "score", detector))
-        scores = function(images)
+        scores = self.detector.logits(images)
         if not isinstance(scores, Tensor) or scores.shape != (len(images),):
             shape = tuple(getattr(scores, "shape", ())) or type(scores).__name__
             raise UserError(
@@ -79,12 +75,9 @@ class Subject:
         Returns:
             A function of images (N, C, H, W).
         """
-        surrogate: Function | None = getattr(self.detector, "surrogate", None)
-        if isinstance(self.detector, Detector) and self.detector.info.gradient != "surrogate":
-            surrogate = None
         function: Function = self.score
-        if surrogate is not None:
-            function = straight_through(self.score, self._called(surrogate))
+        if self.detector.info.gradient == "surrogate":
+            function = straight_through(self.score, self._called(self.detector.surrogate))
 
         def value(images: Tensor, signs: int | Tensor, rows: slice | Tensor) -> Tensor:
             guarded = finite_gradient(images) if images.requires_grad else images
@@ -100,14 +93,9 @@ class Subject:
             return PerSample(lambda images: value(images, direction, slice(None)), ())
         return PerSample(value, (direction, torch.arange(len(direction), device=direction.device)))
 
-    @property
-    def features(self) -> Function | None:
-        """Features (N, F) of images for the feature-space attack, if the detector has any."""
-        own: Function | None = getattr(self.detector, "features", None)
-        backbone = getattr(self.detector, "backbone", None)
-        inner: Function | None = getattr(backbone, "embed", None)
-        found = own if callable(own) else inner
-        return None if found is None else self._called(found)
+    def features(self, images: Tensor) -> Tensor:
+        """What the score is read from (N, F), for the feature-space attack."""
+        return self._called(self.detector.features)(images)
 
 
 def _as_it_is(function: Function) -> Function:

@@ -35,24 +35,39 @@ class Sides:
     Attributes:
         inside: ID images.
         outside: OOD images, as many from every set.
+        inside_at: Positions of the ID images in their set.
+        outside_at: Positions of the OOD images in each set, in the order of the sets.
     """
 
     inside: Images
     outside: Images
+    inside_at: Tensor
+    outside_at: tuple[Tensor, ...]
 
     @classmethod
     def of(cls, inside: Images, outside: Sequence[Images], count: int) -> Sides:
         """About `count` images of each side; every OOD set gives as many."""
         each = -(-count // len(outside))
-        pooled = torch.cat([_spaced(images, each) for images in outside])
-        return cls(_Few("check ID", _spaced(inside, count)), _Few("check OOD", pooled))
+        inside_at, *outside_at = (
+            _spaced(len(images), least)
+            for images, least in [(inside, count), *((images, each) for images in outside)]
+        )
+        pooled = [images.fetch(at) for images, at in zip(outside, outside_at, strict=True)]
+        return cls(
+            _Few("check ID", inside.fetch(inside_at)),
+            _Few("check OOD", torch.cat(pooled)),
+            inside_at,
+            tuple(outside_at),
+        )
 
     def pixels(self, count: int) -> tuple[Tensor, Tensor]:
         """At most `count` images of each side as uint8 (N, C, H, W): ID, OOD."""
-        return _spaced(self.inside, count), _spaced(self.outside, count)
+        inside, outside = (
+            side.fetch(_spaced(len(side), count)) for side in (self.inside, self.outside)
+        )
+        return inside, outside
 
 
-def _spaced(images: Images, count: int) -> Tensor:
-    """At most `count` evenly spaced images, so that sets sorted by class are represented."""
-    positions = torch.linspace(0, len(images) - 1, min(count, len(images))).round().long()
-    return images.fetch(positions)
+def _spaced(images: int, count: int) -> Tensor:
+    """At most `count` evenly spaced positions, so that sets sorted by class are represented."""
+    return torch.linspace(0, images - 1, min(count, images)).round().long()

@@ -14,11 +14,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from atd.attacks import Attacked, Norm
 from atd.attacks.objective import value_and_gradient
 from atd.attacks.suite import Means, Member, Situation
+from atd.detectors.base import Detector
 from atd.evaluation.subject import Subject
 
 __all__ = ["Attack", "Group", "attack_batch", "join_parts"]
@@ -51,7 +52,7 @@ class Attack:
     draws: int = 1
     stop: float | None = None
     targets: Tensor | None = None
-    sources: tuple[nn.Module, ...] = ()
+    sources: tuple[Detector, ...] = ()
 
     @property
     def passes(self) -> int:
@@ -111,7 +112,7 @@ class _Batch:
         self.targets = tuple(targets for targets in aims if targets is not None)
         self.means = Means(
             norm=self.attack.norm,
-            features=subject.features is not None and len(self.targets) == len(groups),
+            features=len(self.targets) == len(groups),
             sources=len(self.attack.sources),
         )
         self.enough = None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from atd.errors import UserError
+from atd.evaluation.results import Results
 from atd.metrics import CONDITIONS
 from atd.reporting.comparison_page import comparison_page, curve_note, marked
 from atd.reporting.curves import comparison_figure
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from atd.evaluation.protocol import Evaluation
 
 __all__ = ["comparison_table", "write_comparison"]
-
-Results = Mapping[str, Any]
 
 
 def write_comparison(evaluations: Sequence[Evaluation], folder: Path) -> Path:
@@ -54,15 +53,15 @@ def comparison_table(evaluations: Sequence[Evaluation]) -> str:
     """
     found = _comparable(evaluations)
     width = max(map(len, found))
-    attacks = grouped({label: attack_words(results["attack"]) for label, results in found.items()})
+    attacks = grouped({label: attack_words(results.attack) for label, results in found.items()})
     sets = mean_words(next(iter(found.values())))
     lines = [
         f"AUROC in %, mean of {sets}; attack: {attacks}",
         " " * width + "".join(f"{condition:>8}" for condition in CONDITIONS),
     ]
     for label, results in found.items():
-        cells = "".join(f"{value:>8}" for value in aurocs(results["mean"]))
-        lines.append(f"{label:<{width}}{cells}  {results['verdict']}")
+        cells = "".join(f"{value:>8}" for value in aurocs(results.mean))
+        lines.append(f"{label:<{width}}{cells}  {results.verdict}")
     return "\n".join(lines)
 
 
@@ -73,9 +72,9 @@ def _comparable(evaluations: Sequence[Evaluation]) -> dict[str, Results]:
     every = [evaluation.results for evaluation in evaluations]
     for results in every[1:]:
         _require_same(every[0], results)
-    names = [results["detector"]["name"] for results in every]
+    names = [results.detector.name for results in every]
     labels = [
-        name if names.count(name) == 1 else f"{name} ({results['detector']['path']})"
+        name if names.count(name) == 1 else f"{name} ({results.detector.path})"
         for name, results in zip(names, every, strict=True)
     ]
     if twice := sorted({label for label in labels if labels.count(label) > 1}):
@@ -85,30 +84,31 @@ def _comparable(evaluations: Sequence[Evaluation]) -> dict[str, Results]:
 
 def _require_same(first: Results, other: Results) -> None:
     parts: dict[str, Callable[[Results], Any]] = {
-        "image sets": lambda results: (results["id"], _sizes(results), results["mean_over"]),
-        "norm or epsilon": lambda results: [results["attack"][key] for key in ("norm", "epsilon")],
+        "image sets": lambda results: (results.id, _sizes(results), results.mean_over),
+        "norm or epsilon": lambda results: (results.attack.norm, results.attack.epsilon),
     }
     for what, part in parts.items():
         if part(first) != part(other):
-            names = f"{first['detector']['name']} and {other['detector']['name']}"
+            names = f"{first.detector.name} and {other.detector.name}"
             raise UserError(f"comparison: {names} differ in {what}; evaluate both with one config")
 
 
 def _sizes(results: Results) -> dict[str, int]:
-    return {name: item["images"] for name, item in results["datasets"].items()}
+    return {name: item.images for name, item in results.datasets.items()}
 
 
 def _summary(every: Sequence[Results]) -> dict[str, Any]:
     """What `comparison.json` holds; its `attack` is what the attacks of all detectors share."""
+    found = [results.to_json() for results in every]
     shared = {
         key: value
-        for key, value in every[0]["attack"].items()
-        if all(results["attack"].get(key) == value for results in every)
+        for key, value in found[0]["attack"].items()
+        if all(results["attack"][key] == value for results in found)
     }
-    keys = ("mean", "mean_near", "verdict", "threshold", "attack", "curves")
+    keys = ("mean", "mean_near", "verdict", "threshold", "attack", "stronger", "curves")
     detectors = [
-        {"name": results["detector"]["name"], "path": results["detector"]["path"]}
-        | {key: results[key] for key in keys if results.get(key)}
-        for results in every
+        {key: results["detector"][key] for key in ("name", "kind", "path")}
+        | {key: results[key] for key in (*keys, "left_out") if results[key]}
+        for results in found
     ]
     return {"schema": 1, "attack": shared, "detectors": detectors}

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from atd.evaluation.checks import TRUSTED
+from atd.evaluation.results import Results
 from atd.metrics import CONDITIONS
 from atd.reporting.document import Block, Paragraph, Picture, Section, Table, Text, strong
 from atd.reporting.wording import (
@@ -15,12 +15,13 @@ from atd.reporting.wording import (
     mean_words,
     percent,
     plural,
+    stronger_words,
     verdict_words,
 )
 
 __all__ = ["comparison_page", "curve_note", "marked"]
 
-Found = Mapping[str, Mapping[str, Any]]
+Found = Mapping[str, Results]
 
 
 def comparison_page(found: Found) -> list[Section]:
@@ -40,9 +41,9 @@ def comparison_page(found: Found) -> list[Section]:
     ]
 
 
-def marked(label: str, results: Mapping[str, Any]) -> str:
+def marked(label: str, results: Results) -> str:
     """A label that says when a detector's robustness numbers are suspicious."""
-    return label if results["verdict"] == TRUSTED else f"{label} (suspicious)"
+    return label if results.verdict == TRUSTED else f"{label} (suspicious)"
 
 
 def curve_note(found: Found) -> str:
@@ -54,7 +55,7 @@ def _headline(found: Found) -> Section:
     first = next(iter(found.values()))
     columns = []
     for condition in CONDITIONS:
-        values = {label: item["mean"][condition]["auroc"] for label, item in found.items()}
+        values = {label: item.mean[condition]["auroc"] for label, item in found.items()}
         columns.append(_column(values, set(found) if condition == "clean" else _trusted(found)))
     rows: list[list[Text]] = [
         [label, *(column[label] for column in columns), verdict_words(results)]
@@ -63,18 +64,30 @@ def _headline(found: Found) -> Section:
     head = ["detector", *CONDITIONS, "verdict"]
     meaning = "; ".join(f"{condition}: {words}" for condition, words in CONDITIONS.items())
     text = (
-        f"AUROC in %, mean of {mean_words(first)}; ID: {first['id']['name']}. {meaning}. Bold: the "
+        f"AUROC in %, mean of {mean_words(first)}; ID: {first.id.name}. {meaning}. Bold: the "
         "best of a column; under attack, the best whose numbers can be trusted."
     )
     table = Table(head, rows, left=(0, len(head) - 1))
-    blocks: list[Block] = [table, Paragraph(text), _basis(found)]
+    blocks: list[Block] = [table, Paragraph(text), *_warnings(found), _basis(found)]
     return Section(f"Comparison of {plural(len(found), 'detector')}", blocks)
+
+
+def _warnings(found: Found) -> list[Block]:
+    """What the checks found beyond a weak attack, and what was left out."""
+    lines = [
+        Paragraph((strong(label), f": {words}."))
+        for label, results in found.items()
+        if (words := stronger_words(results))
+    ]
+    missing = {label: "; ".join(results.left_out) for label, results in found.items()}
+    missing = {label: words for label, words in missing.items() if words}
+    return [*lines, *([Paragraph(f"Left out: {grouped(missing)}.")] if missing else [])]
 
 
 def _sets_section(found: Found) -> Section:
     rows: list[list[Text]] = []
-    for name in next(iter(found.values()))["datasets"]:
-        values = {label: item["datasets"][name]["both"]["auroc"] for label, item in found.items()}
+    for name in next(iter(found.values())).datasets:
+        values = {label: item.datasets[name].both["auroc"] for label, item in found.items()}
         rows.append([name, *_column(values, _trusted(found)).values()])
     head = ["OOD set", *(marked(label, results) for label, results in found.items())]
     text = "Bold: the best whose numbers can be trusted."
@@ -90,9 +103,10 @@ def _curves_section(found: Found) -> Section:
 def _thresholds_section(found: Found) -> Section:
     rows: list[list[Text]] = []
     for label, results in found.items():
-        limit = results["threshold"]
-        shares = [f"{percent(share)} %" for key, share in limit.items() if key != "value"]
-        rows.append([label, f"{limit['value']:.4g}", *shares, results["verdict"]])
+        limit = results.threshold
+        accepted = (limit.tpr_clean, limit.tpr_attacked, limit.fpr_clean, limit.fpr_attacked)
+        shares = [f"{percent(share)} %" for share in accepted]
+        rows.append([label, f"{limit.value:.4g}", *shares, results.verdict])
     kinds = ("ID, clean", "ID, attacked", "OOD, clean", "OOD, attacked")
     table = Table(["detector", "threshold", *kinds, "verdict"], rows, left=(0, 6))
     text = "Shares of images that each detector accepts at its own stored threshold."
@@ -100,7 +114,7 @@ def _thresholds_section(found: Found) -> Section:
 
 
 def _basis(found: Found) -> Paragraph:
-    attacks = {label: attack_words(results["attack"]) for label, results in found.items()}
+    attacks = {label: attack_words(results.attack) for label, results in found.items()}
     return Paragraph(_note(attacks, found), aside=True)
 
 
@@ -110,7 +124,7 @@ def _note(attacks: Mapping[str, str], found: Found) -> str:
 
 
 def _trusted(found: Found) -> set[str]:
-    return {label for label, results in found.items() if results["verdict"] == TRUSTED}
+    return {label for label, results in found.items() if results.verdict == TRUSTED}
 
 
 def _column(values: Mapping[str, float], eligible: set[str]) -> dict[str, Text]:

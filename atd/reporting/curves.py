@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from atd.evaluation.results import Results
 from atd.reporting.drawing import COLOURS, DASHES, MARKERS, footer, grid, marker
 from atd.reporting.wording import curve_basis
 
@@ -25,16 +26,16 @@ def epsilon_figure(evaluation: Evaluation) -> Figure:
     """AUROC against the attack radius, as Fig. 1 of the ATD paper: in, out and both."""
     results = evaluation.results
     figure, axis = _axis()
-    _sides(axis, results["curves"]["epsilon"], "epsilon", unit=_unit(results))
+    _sides(axis, results.curves.epsilon, "epsilon", unit=_unit(results))
     _radius_axis(axis, results)
-    _finish(figure, axis, f"{results['detector']['name']}. {curve_basis(results, 'epsilon')}")
+    _finish(figure, axis, f"{results.detector.name}. {curve_basis(results, 'epsilon')}")
     return figure
 
 
 def steps_figure(evaluation: Evaluation) -> Figure:
     """AUROC against the steps of the attack: in, out and both."""
     results = evaluation.results
-    points = results["curves"]["steps"]
+    points = results.curves.steps
     figure, axis = _axis()
     _sides(axis, points, "steps", unit=1.0)
     steps = [point["steps"] for point in points]
@@ -43,7 +44,7 @@ def steps_figure(evaluation: Evaluation) -> Figure:
     axis.set_xticks(steps, [str(step) for step in steps])
     axis.minorticks_off()
     axis.set_xlabel("steps of the attack")
-    _finish(figure, axis, f"{results['detector']['name']}. {curve_basis(results, 'steps')}")
+    _finish(figure, axis, f"{results.detector.name}. {curve_basis(results, 'steps')}")
     return figure
 
 
@@ -57,7 +58,7 @@ def comparison_figure(evaluations: Mapping[str, Evaluation], note: str) -> Figur
     figure, axis = _axis()
     for number, (label, evaluation) in enumerate(evaluations.items()):
         results = evaluation.results
-        points = results["curves"]["epsilon"]
+        points = results.curves.epsilon
         _line(axis, points, "epsilon", "both", unit=_unit(results), number=number, label=label)
     _radius_axis(axis, results)
     _finish(figure, axis, note)
@@ -90,15 +91,15 @@ def _line(
     )
 
 
-def _unit(results: Mapping[str, Any]) -> float:
+def _unit(results: Results) -> float:
     """Radii are counted in pixel levels for L-inf, and as they are for other norms."""
-    return 1 / 255 if results["attack"]["norm"] == "linf" else 1.0
+    return 1 / 255 if results.attack.norm == "linf" else 1.0
 
 
-def _radius_axis(axis: Axes, results: Mapping[str, Any]) -> None:
-    levels = results["attack"]["norm"] == "linf"
+def _radius_axis(axis: Axes, results: Results) -> None:
+    levels = results.attack.norm == "linf"
     axis.set_xlabel("epsilon, in 1/255 (L-inf)" if levels else "epsilon (L2)")
-    marker(axis, results["attack"]["epsilon"] / _unit(results), "evaluated epsilon")
+    marker(axis, results.attack.epsilon / _unit(results), "evaluated epsilon")
 
 
 def _finish(figure: Figure, axis: Axes, note: str) -> None:

@@ -31,7 +31,7 @@ def example_figure(evaluation: Evaluation) -> Figure:
     pairs = [_images(scored, number) for _, scored, number in shown]
     largest = max(float(np.abs(attacked - image).max()) for image, attacked in pairs)
     gain = 0.5 / largest if largest else 1.0
-    threshold = float(evaluation.results["threshold"]["value"])
+    threshold = float(evaluation.results.threshold.value)
     figure, axes = grid(3, len(shown), width=1.25, height=1.42)
     for column, (name, scored, number), (image, attacked) in zip(axes.T, shown, pairs, strict=True):
         index = scored.example_index[number]
@@ -41,7 +41,7 @@ def example_figure(evaluation: Evaluation) -> Figure:
         _picture(column[2], attacked, _judged(scored.attacked[index], threshold))
     for row, label in zip(axes, ("image", f"change x {gain:.3g}", "attacked"), strict=True):
         row[0].set_ylabel(label)
-    footer(figure, f"{evaluation.results['detector']['name']}. {basis(evaluation.results)}")
+    footer(figure, f"{evaluation.results.detector.name}. {basis(evaluation.results)}")
     return figure
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from atd.evaluation.checks import TRUSTED
-from atd.metrics import CONDITIONS
+from atd.evaluation.results import Dataset, Results
+from atd.metrics import CONDITIONS, Metrics
 from atd.reporting.document import (
     Banner,
     Block,
@@ -30,6 +28,8 @@ from atd.reporting.wording import (
     percent,
     plural,
     radius_words,
+    stronger_words,
+    threshold_words,
 )
 
 __all__ = ["page"]
@@ -41,7 +41,7 @@ _ROLES = {
 }
 
 
-def page(results: Mapping[str, Any]) -> list[Section]:
+def page(results: Results) -> list[Section]:
     """The report page of one detector.
 
     Args:
@@ -58,6 +58,7 @@ def page(results: Mapping[str, Any]) -> list[Section]:
         _threshold_section(results),
         _examples_section(results),
         *_baselines_section(results),
+        *_left_out_section(results),
         attack_section(results),
         checks_section(results),
         metrics_section(results),
@@ -65,15 +66,15 @@ def page(results: Mapping[str, Any]) -> list[Section]:
     ]
 
 
-def _headline(results: Mapping[str, Any]) -> Section:
-    name, mean, attack = results["detector"]["name"], results["mean"], results["attack"]
-    radius = radius_words(attack["norm"], attack["epsilon"])
+def _headline(results: Results) -> Section:
+    name, mean, attack = results.detector.name, results.mean, results.attack
+    radius = radius_words(attack.norm, attack.epsilon)
     power = {
         "linf": f"change every pixel of both images by up to {radius}",
         "l2": f"change both images by up to {radius} in Euclidean length",
-    }[attack["norm"]]
+    }[attack.norm]
     text = (
-        f"Shown one image of {results['id']['name']} and one of something else, ",
+        f"Shown one image of {results.id.name} and one of something else, ",
         strong(name),
         " gives the other one the higher score in ",
         strong(f"{percent(mean['clean']['auroc'])} %"),
@@ -89,32 +90,33 @@ def _headline(results: Mapping[str, Any]) -> Section:
     blocks: list[Block] = [
         _banner(results),
         Paragraph(text),
+        *([Paragraph(f"{stronger}.")] if (stronger := stronger_words(results)) else []),
         KeyNumbers(numbers),
         Paragraph(source, aside=True),
     ]
     return Section(name, blocks)
 
 
-def _banner(results: Mapping[str, Any]) -> Banner:
-    if results["verdict"] == TRUSTED:
-        count = plural(len(results["checks"]), "check")
+def _banner(results: Results) -> Banner:
+    if results.verdict == TRUSTED:
+        count = plural(len(results.checks), "check")
         trusted = strong("These robustness numbers can be trusted")
         return Banner((trusted, f" as far as {count} of the attack can tell."), good=True)
-    text = ("The robustness numbers are ", strong(results["verdict"]), ". The checks say why.")
+    text = ("The robustness numbers are ", strong(results.verdict), ". The checks say why.")
     return Banner(text, good=False)
 
 
-def _auroc_section(results: Mapping[str, Any]) -> Section:
+def _auroc_section(results: Results) -> Section:
     rows: list[list[Text]] = [
-        [name, f"{item['images']:,}", _ROLES[item["role"]], *map(_with_interval, _each(item))]
-        for name, item in results["datasets"].items()
+        [name, f"{item.images:,}", _ROLES[item.role], *map(_with_interval, _each(item))]
+        for name, item in results.datasets.items()
     ]
-    mean = [strong(value) for value in aurocs(results["mean"])]
+    mean = [strong(value) for value in aurocs(results.mean)]
     rows.append([strong(f"mean of {mean_words(results)}"), "", "", *mean])
-    if results["mean_near"]:
-        rows.append(["mean of near sets", "", "", *aurocs(results["mean_near"])])
+    if results.mean_near:
+        rows.append(["mean of near sets", "", "", *aurocs(results.mean_near)])
     text = (
-        f"In-distribution: {results['id']['name']} ({plural(results['id']['images'], 'image')}). ",
+        f"In-distribution: {results.id.name} ({plural(results.id.images, 'image')}). ",
         "Ranges are 95 % bootstrap intervals over the images of both sides.",
     )
     head = ["OOD set", "images", "role", *CONDITIONS]
@@ -122,16 +124,16 @@ def _auroc_section(results: Mapping[str, Any]) -> Section:
     return Section("AUROC (%)", blocks)
 
 
-def _each(item: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def _each(item: Dataset) -> list[Metrics]:
     return [item[condition] for condition in CONDITIONS]
 
 
-def _with_interval(values: Mapping[str, Any]) -> Text:
+def _with_interval(values: Metrics) -> Text:
     low, high = values["auroc_ci"]
     return (percent(values["auroc"]), " ", quiet(f"{percent(low)}–{percent(high)}"))
 
 
-def _scores_section(results: Mapping[str, Any]) -> Section:
+def _scores_section(results: Results) -> Section:
     text = (
         "On ID images the attack raises the score, on OOD images it lowers it. The more the two "
         "sides overlap, the harder they are to tell apart."
@@ -145,7 +147,7 @@ def _scores_section(results: Mapping[str, Any]) -> Section:
     return Section("Scores before and after the attack", blocks)
 
 
-def _curves_section(results: Mapping[str, Any]) -> Section:
+def _curves_section(results: Results) -> Section:
     radii, steps = curve_basis(results, "epsilon"), curve_basis(results, "steps")
     blocks: list[Block] = [
         Paragraph("A larger radius must not help the defender; without limit no detector holds."),
@@ -156,18 +158,25 @@ def _curves_section(results: Mapping[str, Any]) -> Section:
     return Section("Strength of the attack", blocks)
 
 
-def _threshold_section(results: Mapping[str, Any]) -> Section:
-    limit = results["threshold"]
-    share = {key: f"{percent(value)} %" for key, value in limit.items() if key != "value"}
+def _threshold_section(results: Results) -> Section:
+    limit = results.threshold
     text = (
         "Images that score above ",
-        strong(f"{limit['value']:.4g}"),
-        " are flagged as OOD. That value lets 95 % of held-out ID images pass. On the test images "
-        f"(OOD: {mean_words(results)}, pooled):",
+        strong(f"{limit.value:.4g}"),
+        f" are flagged as OOD. {threshold_words(results)} On the test images (OOD: "
+        f" {mean_words(results)}, pooled):",
+    )
+    accepted, slipped = (
+        [f"{percent(share)} %" for share in shares]
+        for shares in ((limit.tpr_clean, limit.tpr_attacked), (limit.fpr_clean, limit.fpr_attacked))
     )
     rows = [
-        ["ID images accepted", share["tpr_clean"], share["tpr_attacked"]],
-        ["OOD images that slip through", share["fpr_clean"], share["fpr_attacked"]],
+        ["ID images accepted", *accepted],
+        [
+            "OOD images that slip through",
+            f"{percent(limit.fpr_clean)} %",
+            f"{percent(limit.fpr_attacked)} %",
+        ],
     ]
     blocks: list[Block] = [
         Paragraph(text),
@@ -180,7 +189,7 @@ def _threshold_section(results: Mapping[str, Any]) -> Section:
     return Section("At the threshold", blocks)
 
 
-def _examples_section(results: Mapping[str, Any]) -> Section:
+def _examples_section(results: Results) -> Section:
     text = (
         "The ID and OOD images that ended up worst for the detector. Above each: its score "
         "and what the stored threshold makes of it. The change is magnified; grey is no change."
@@ -189,21 +198,38 @@ def _examples_section(results: Mapping[str, Any]) -> Section:
     return Section("Worst examples", [Paragraph(text), Picture("examples.png", alt)])
 
 
-def _baselines_section(results: Mapping[str, Any]) -> list[Section]:
-    if not results["baselines"]:
+def _baselines_section(results: Results) -> list[Section]:
+    if not results.baselines:
         return []
     text = (
-        f"AUROC (%), mean of {mean_words(results)}. Each score is attacked itself, end to end. The "
-        "verdict is on ",
-        emphasis(results["detector"]["name"]),
-        " alone.",
+        "AUROC (%). Each score is attacked itself, end to end, and checked like ",
+        emphasis(results.detector.name),
+        ". Ranges are 95 % bootstrap intervals.",
     )
-    mine = [strong(value) for value in aurocs(results["mean"])]
-    rows: list[list[Text]] = [[strong(results["detector"]["name"]), *mine]]
-    rows += [[code(name), *aurocs(item)] for name, item in results["baselines"].items()]
-    blocks: list[Block] = [Paragraph(text), Table(["score", *CONDITIONS], rows), _basis(results)]
+    mean = f"mean of {mean_words(results)}"
+    rows: list[list[Text]] = [
+        [strong(results.detector.name), mean, *aurocs(results.mean), results.verdict]
+    ]
+    for kind, found in results.baselines.items():
+        rows.append([code(kind), mean, *aurocs(found.mean), found.verdict])
+        rows += [
+            ["", name, *map(_with_interval, _each(item)), ""]
+            for name, item in found.datasets.items()
+        ]
+    head = ["score", "OOD set", *CONDITIONS, "verdict"]
+    table = Table(head, rows, left=(0, 1, len(head) - 1))
+    blocks: list[Block] = [Paragraph(text), table, _basis(results)]
     return [Section("Other scores of the same backbone", blocks)]
 
 
-def _basis(results: Mapping[str, Any]) -> Paragraph:
+def _left_out_section(results: Results) -> list[Section]:
+    if not results.left_out:
+        return []
+    rows: list[list[Text]] = [
+        [what, why] for what, _, why in (line.partition(": ") for line in results.left_out)
+    ]
+    return [Section("What was left out", [Table(["what", "why"], rows, left=(0, 1))])]
+
+
+def _basis(results: Results) -> Paragraph:
     return Paragraph(basis(results), aside=True)

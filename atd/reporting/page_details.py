@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from atd.metrics import CONDITIONS
+from atd.evaluation.results import Dataset, Means, Results
+from atd.metrics import CONDITIONS, MeanMetrics
 from atd.reporting.document import (
     Block,
     Command,
@@ -29,58 +29,52 @@ from atd.reporting.wording import (
 
 __all__ = ["attack_section", "checks_section", "metrics_section", "origin"]
 
-_METRICS = {
-    "fpr95_id": "FPR95 (ID)",
-    "fpr95_ood": "FPR95 (OOD)",
-    "aupr_in": "AUPR-in",
-    "aupr_out": "AUPR-out",
-    "detection_error": "detection error",
-}
+_METRICS = ("FPR95 (ID)", "FPR95 (OOD)", "AUPR-in", "AUPR-out", "detection error")
 
 
-def attack_section(results: Mapping[str, Any]) -> Section:
+def attack_section(results: Results) -> Section:
     """What was done to every image, and which part of it found the worst scores."""
-    attack = results["attack"]
+    attack = results.attack
     text = (
         "Every image is attacked on the detector's raw score by each of the following; the worst "
         "score over all of them, over every iterate and every start, counts. ",
         code("-100 x 5"),
         " stands for 100 steps from each of 5 starts.",
     )
-    shares = results["strongest"].items()
+    shares = results.strongest.items()
     rows = [[member_words(name), f"{percent(share)} %"] for name, share in shares]
     table = Table(["attack", "found the worst score of"], rows)
-    passes = attack["passes"]
+    passes = attack.passes
     facts = [
         attack_words(attack),
-        f"Tier: {attack['tier']}",
-        f"Step size: {attack['step_size']:.4g}",
-        f"Passes per image: {passes['forward']:,} forward, {passes['backward']:,} backward",
+        f"Tier: {attack.tier}",
+        f"Step size: {attack.step_size:.4g}",
+        f"Passes per image: {passes.forward:,} forward, {passes.backward:,} backward",
     ]
-    if attack["draws"] > 1:
-        facts.append(f"The detector is randomised: scores are means of {attack['draws']} draws")
+    if attack.draws > 1:
+        facts.append(f"The detector is randomised: scores are means of {attack.draws} draws")
     return Section("The attack", [Paragraph(text), table, Paragraph(". ".join(facts) + ".", True)])
 
 
-def checks_section(results: Mapping[str, Any]) -> Section:
+def checks_section(results: Results) -> Section:
     """Every check with its number and meaning; those that failed come first."""
-    checks = sorted(results["checks"].items(), key=lambda item: bool(item[1]["passed"]))
+    checks = sorted(results.checks.items(), key=lambda item: item[1].passed)
     rows: list[list[Text]] = [
         [
-            outcome(check["passed"]),
+            outcome(check.passed),
             code(name),
-            _value(check["value"], in_levels=_has_levels(name, results)),
-            check["detail"],
+            _value(check.value, in_levels=_has_levels(name, results)),
+            check.detail,
         ]
         for name, check in checks
     ]
-    text = ("A weak attack makes any detector look robust. Verdict: ", strong(results["verdict"]))
+    text = ("A weak attack makes any detector look robust. Verdict: ", strong(results.verdict))
     table = Table(["", "check", "value", "what it means"], rows, left=(0, 1, 2, 3), prose=True)
     return Section("Checks", [Paragraph((*text, ".")), table])
 
 
-def _has_levels(name: str, results: Mapping[str, Any]) -> bool:
-    return "epsilon" in name and results["attack"]["norm"] == "linf"
+def _has_levels(name: str, results: Results) -> bool:
+    return "epsilon" in name and results.attack.norm == "linf"
 
 
 def _value(value: float | Sequence[Sequence[float]], *, in_levels: bool) -> str:
@@ -92,17 +86,18 @@ def _value(value: float | Sequence[Sequence[float]], *, in_levels: bool) -> str:
     return f"{value:.4g}"
 
 
-def metrics_section(results: Mapping[str, Any]) -> Section:
+def metrics_section(results: Results) -> Section:
     """Every metric of every set under every condition."""
-    means = {f"mean of {mean_words(results)}": results["mean"]}
+    items: dict[str, Means | Dataset] = dict(results.datasets)
+    items[f"mean of {mean_words(results)}"] = results.mean
     rows = [
         [
             name if condition == "clean" else "",
             condition,
             percent(item[condition]["auroc"]),
-            *(percent(item[condition][key]) for key in _METRICS),
+            *(percent(share) for share in _shares(item[condition])),
         ]
-        for name, item in {**results["datasets"], **means}.items()
+        for name, item in items.items()
         for condition in CONDITIONS
     ]
     text = (
@@ -111,25 +106,37 @@ def metrics_section(results: Mapping[str, Any]) -> Section:
         "ID or OOD as the positive class. Detection error: the smallest (FPR + FNR) / 2 over all "
         "thresholds."
     )
-    table = Table(["OOD set", "attacked", "AUROC", *_METRICS.values()], rows, left=(0, 1))
+    table = Table(["OOD set", "attacked", "AUROC", *_METRICS], rows, left=(0, 1))
     return Section("Every metric (%)", [table, Paragraph(text), Paragraph(basis(results), True)])
 
 
-def origin(results: Mapping[str, Any]) -> Section:
+def _shares(values: MeanMetrics) -> list[float]:
+    """The metrics of `_METRICS`."""
+    return [
+        values["fpr95_id"],
+        values["fpr95_ood"],
+        values["aupr_in"],
+        values["aupr_out"],
+        values["detection_error"],
+    ]
+
+
+def origin(results: Results) -> Section:
     """The command that repeats the evaluation, and everything else it depends on."""
-    facts = results["provenance"]
-    versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
+    facts = results.provenance
+    versions = ", ".join(f"{name} {version}" for name, version in facts.versions.items())
     rows = {
-        "protocol": results["protocol"],
-        "detector SHA-256": results["detector"]["sha256"],
-        "commit": facts["commit"] or "not from a git checkout",
-        "config SHA-256": facts["config_sha256"] or "no config",
-        "parameters": f"{results['detector']['parameters']:,}",
-        "seed": str(facts["seed"]),
-        "hardware": facts["hardware"],
+        "kind": results.detector.kind,
+        "protocol": results.protocol,
+        "detector SHA-256": results.detector.sha256,
+        "commit": facts.commit or "not from a git checkout",
+        "config SHA-256": facts.config_sha256 or "no config",
+        "parameters": f"{results.detector.parameters:,}",
+        "seed": str(facts.seed),
+        "hardware": facts.hardware,
         "versions": versions,
-        "took": f"{facts['seconds']:,} s",
-        "date": facts["date"],
+        "took": f"{facts.seconds:,} s",
+        "date": facts.date,
     }
     files = ("All numbers are in ", code("results.json"), ", every image's raw scores in ")
     blocks: list[Block] = [
@@ -140,17 +147,17 @@ def origin(results: Mapping[str, Any]) -> Section:
     return Section("Where this comes from", blocks)
 
 
-def _command(results: Mapping[str, Any]) -> str:
-    attack, seed = results["attack"], results["provenance"]["seed"]
-    options = {"epsilon": attack["epsilon"]}
-    if attack["tier"] == "custom":
-        options |= {"steps": attack["steps"], "restarts": attack["restarts"]}
+def _command(results: Results) -> str:
+    attack, seed = results.attack, results.provenance.seed
+    options: dict[str, object] = {"epsilon": attack.epsilon}
+    if attack.tier == "custom":
+        options |= {"steps": attack.steps, "restarts": attack.restarts}
     else:
-        options |= {"tier": attack["tier"]}
-    if attack["norm"] != "linf":
-        options |= {"norm": attack["norm"]}
+        options |= {"tier": attack.tier}
+    if attack.norm != "linf":
+        options |= {"norm": attack.norm}
     words = [f"evaluate.{key}={value}" for key, value in options.items()] + [f"run.seed={seed}"]
-    if results["protocol"] != "custom":
-        words.append(f"data.protocol={results['protocol']}")
-    folder = shlex.quote(results["detector"]["path"]) if results["detector"]["path"] else "DETECTOR"
+    if results.protocol != "custom":
+        words.append(f"data.protocol={results.protocol}")
+    folder = shlex.quote(results.detector.path) if results.detector.path else "DETECTOR"
     return " ".join(["python evaluate.py", folder, *words])

@@ -66,7 +66,7 @@ def histogram_figure(evaluation: Evaluation) -> Figure:
     """
     sets, inside = evaluation.ood, evaluation.id_test
     figure, axes = grid(len(sets), len(_TITLES), width=2.45, height=1.5, share="row")
-    threshold = float(evaluation.results["threshold"]["value"])
+    threshold = float(evaluation.results.threshold.value)
     for row, (name, outside) in zip(axes, sets.items(), strict=True):
         shown = [inside.clean, inside.attacked, outside.clean, outside.attacked]
         bins = _bins(shown, threshold)
@@ -112,8 +112,8 @@ def threshold_figure(evaluation: Evaluation) -> Figure:
     """Share of ID and OOD images accepted against the threshold, clean and attacked."""
     figure, axes = grid(1, 1, width=7.0, height=3.6)
     axis, inside = axes[0][0], evaluation.id_test
-    outside = [evaluation.ood[name] for name in evaluation.results["mean_over"]]
-    value = float(evaluation.results["threshold"]["value"])
+    outside = [evaluation.ood[name] for name in evaluation.results.mean_over]
+    value = float(evaluation.results.threshold.value)
     curves = {
         "ID, clean": (inside.clean, BLUE, "-"),
         "ID, attacked": (inside.attacked, BLUE, "--"),
@@ -138,7 +138,7 @@ def threshold_figure(evaluation: Evaluation) -> Figure:
 
 
 def _name(evaluation: Evaluation) -> str:
-    name: str = evaluation.results["detector"]["name"]
+    name: str = evaluation.results.detector.name
     return name
 
 

@@ -5,18 +5,18 @@ Nothing here runs a model: everything is drawn from an `Evaluation`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from atd.evaluation.results import Dataset, Means, Results
 from atd.files import replacing
 from atd.metrics import CONDITIONS
 from atd.reporting.output import write_json, write_page
 from atd.reporting.page import page
 from atd.reporting.plots import save_plots
-from atd.reporting.wording import attack_words, aurocs, mean_words
+from atd.reporting.wording import attack_words, aurocs, mean_words, stronger_words
 
 if TYPE_CHECKING:
     from atd.evaluation.protocol import Evaluation
@@ -34,7 +34,7 @@ def write_report(evaluation: Evaluation, folder: Path) -> Path:
     Returns:
         The path of `report.md`.
     """
-    write_json(folder / "results.json", evaluation.results)
+    write_json(folder / "results.json", evaluation.results.to_json())
     scores = {"id_val/clean": evaluation.id_val}
     for name, scored in {"id_test": evaluation.id_test, **evaluation.ood}.items():
         scores |= {f"{name}/clean": scored.clean, f"{name}/attacked": scored.attacked}
@@ -44,15 +44,18 @@ def write_report(evaluation: Evaluation, folder: Path) -> Path:
     return write_page(page(evaluation.results), folder / "report.md")
 
 
-def summary_table(results: Mapping[str, Any]) -> str:
+def summary_table(results: Results) -> str:
     """AUROC per set and on average, the baselines' averages and the verdict, for a terminal."""
-    rows = [(name, item) for name, item in results["datasets"].items()]
-    rows.append((f"mean of {mean_words(results)}", results["mean"]))
-    rows += [(f"{name} (mean)", item) for name, item in results["baselines"].items()]
+    rows: list[tuple[str, Means | Dataset]] = list(results.datasets.items())
+    rows.append((f"mean of {mean_words(results)}", results.mean))
+    rows += [(f"{name} (mean)", item.mean) for name, item in results.baselines.items()]
     width = max(len(name) for name, _ in rows)
     lines = [
-        f"AUROC in %; attack: {attack_words(results['attack'])}",
+        f"AUROC in %; attack: {attack_words(results.attack)}",
         " " * width + "".join(f"{condition:>8}" for condition in CONDITIONS),
     ]
     lines += [f"{name:<{width}}" + "".join(f"{x:>8}" for x in aurocs(item)) for name, item in rows]
-    return "\n".join([*lines, results["verdict"]])
+    lines += [f"left out: {line}" for line in results.left_out]
+    if words := stronger_words(results):
+        lines.append(words)
+    return "\n".join([*lines, results.verdict])

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 from atd.attacks.suite import KINDS, kind_of
 from atd.evaluation.checks import TRUSTED
+from atd.evaluation.results import AttackFacts, Dataset, Means, Results
+from atd.evaluation.tiers import weaker_than_standard
 from atd.metrics import CONDITIONS
 
 __all__ = [
@@ -23,6 +25,8 @@ __all__ = [
     "percent",
     "plural",
     "radius_words",
+    "stronger_words",
+    "threshold_words",
     "verdict_words",
 ]
 
@@ -55,7 +59,7 @@ def member_words(member: str) -> str:
     return f"{_title(name)}-{steps} x {restarts}" if steps else name
 
 
-def attack_words(attack: Mapping[str, Any]) -> str:
+def attack_words(attack: AttackFacts) -> str:
     """The attack of a result in one phrase, e.g. `PGD-100 x 1, L-inf, epsilon 8/255 (0.0314)`.
 
     Args:
@@ -63,44 +67,64 @@ def attack_words(attack: Mapping[str, Any]) -> str:
             restarts, which then are those of the whole attack.
     """
     members = [
-        member if _parts(member)[1] else f"{member}-{attack['steps']}x{attack['restarts']}"
-        for member in attack["members"]
+        member if _parts(member)[1] else f"{member}-{attack.steps}x{attack.restarts}"
+        for member in attack.members
     ]
-    norm = attack["norm"]
-    radius = radius_words(norm, attack["epsilon"])
+    norm = attack.norm
+    radius = radius_words(norm, attack.epsilon)
     return f"{' + '.join(map(member_words, members))}, {_NORMS.get(norm, norm)}, epsilon {radius}"
 
 
-def curve_words(results: Mapping[str, Any], varied: Literal["epsilon", "steps"]) -> str:
+def curve_words(results: Results, varied: Literal["epsilon", "steps"]) -> str:
     """The attack behind a curve, where one of its numbers varies, and on how many images."""
-    attack, curves = results["attack"], results["curves"]
-    norm, images = attack["norm"], curves["images"]
-    name, _, restarts = _parts(curves["attack"])
-    values = [point[varied] for point in curves[varied]]
+    attack, curves = results.attack, results.curves
+    norm, images = attack.norm, curves.images
+    name, _, restarts = _parts(curves.attack)
+    values = [point[varied] for point in (curves.epsilon if varied == "epsilon" else curves.steps)]
     if varied == "steps":
         what = f"{_title(name)} with {min(values)} to {max(values)} steps x {restarts}"
-        radius = radius_words(norm, attack["epsilon"])
+        radius = radius_words(norm, attack.epsilon)
     else:
-        what, radius = member_words(curves["attack"]), f"up to {radius_words(norm, max(values))}"
-    where = f"{images['id']:,} ID and {images['ood']:,} OOD images"
+        what, radius = member_words(curves.attack), f"up to {radius_words(norm, max(values))}"
+    where = f"{images.id:,} ID and {images.ood:,} OOD images"
     return f"{what}, {_NORMS.get(norm, norm)}, epsilon {radius}, on {where}"
 
 
-def verdict_words(results: Mapping[str, Any]) -> str:
+def verdict_words(results: Results) -> str:
     """The verdict in a few words; the names of failed checks stand in the full one."""
-    checks = results["checks"]
-    failed = sum(not check["passed"] for check in checks.values())
-    if results["verdict"] == TRUSTED:
+    checks = results.checks
+    failed = sum(not check.passed for check in checks.values())
+    if results.verdict == TRUSTED:
         return f"{TRUSTED} ({plural(len(checks), 'check')} passed)"
     return f"SUSPICIOUS ({failed} of {plural(len(checks), 'check')} failed)"
 
 
-def basis(results: Mapping[str, Any]) -> str:
+def stronger_words(results: Results) -> str:
+    """What the strongest attack of the checks found, where the tier is weaker than `standard`."""
+    found = results.stronger
+    if found is None or not weaker_than_standard(results.attack.members):
+        return ""
+    images = f"{found.images.id:,} ID and {found.images.ood:,} OOD images"
+    return (
+        f"This attack is weaker than tier standard: on {images}, {member_words(found.attack)} "
+        f"leaves {percent(found.auroc)} % where it leaves {percent(found.same_images)} %"
+    )
+
+
+def threshold_words(results: Results) -> str:
+    """How the threshold was chosen, as a sentence."""
+    given = [line for line in results.left_out if line.startswith("held-out ID images: ")]
+    if given:
+        return f"Without held-out ID images, {given[0].rpartition('; ')[2]}."
+    return "That value lets 95 % of held-out ID images pass."
+
+
+def basis(results: Results) -> str:
     """What every robust number is read with: attack and verdict."""
-    return f"Attack: {attack_words(results['attack'])}. Verdict: {verdict_words(results)}."
+    return f"Attack: {attack_words(results.attack)}. Verdict: {verdict_words(results)}."
 
 
-def curve_basis(results: Mapping[str, Any], varied: Literal["epsilon", "steps"]) -> str:
+def curve_basis(results: Results, varied: Literal["epsilon", "steps"]) -> str:
     """What the numbers of a curve are read with: attack and verdict."""
     return f"Attack: {curve_words(results, varied)}. Verdict: {verdict_words(results)}."
 
@@ -119,14 +143,14 @@ def grouped(words: Mapping[str, str]) -> str:
     return "; ".join(f"{', '.join(names)}: {text}" for text, names in labels.items())
 
 
-def mean_words(results: Mapping[str, Any]) -> str:
+def mean_words(results: Results) -> str:
     """What the mean is taken over, e.g. `3 far sets`."""
-    names = results["mean_over"]
-    roles = {results["datasets"][name]["role"] for name in names}
+    names = results.mean_over
+    roles = {results.datasets[name].role for name in names}
     return plural(len(names), "far set" if roles == {"far"} else "set")
 
 
-def aurocs(item: Mapping[str, Any]) -> list[str]:
+def aurocs(item: Means | Dataset) -> list[str]:
     """AUROC in percent under each condition."""
     return [percent(item[condition]["auroc"]) for condition in CONDITIONS]
 

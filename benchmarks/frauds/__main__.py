@@ -20,13 +20,14 @@ from typing import Any
 from torch import nn
 
 from atd.config import Config
+from atd.data.evaluation_sets import EvaluationSets
 from atd.data.splits import DataSplits
 from atd.errors import UserError, run_command
 from atd.evaluation.protocol import evaluate
 from atd.evaluation.settings import settings_from
 from atd.files import write_text
-from atd.judging import limited
 from atd.provenance import provenance
+from atd.records import to_json
 from benchmarks.frauds.honest import BASES, HONEST, Workshop
 from benchmarks.frauds.planted import FRAUDS
 from benchmarks.frauds.table import page
@@ -122,24 +123,24 @@ def _evaluated(
         ).results
     except UserError as error:
         return {"refused": str(error), "failed": []}
-    checks = results["checks"]
+    checks = results.checks
     return {
         "refused": "",
-        "failed": [check for check in checks if not checks[check]["passed"]],
-        "mean": {key: values["auroc"] for key, values in results["mean"].items()},
-        "checks": {check: checks[check]["value"] for check in checks},
-        "attack": results["attack"],
-        "sets": results["mean_over"],
-        "images": results["id"]["images"],
-        "commit": results["provenance"]["commit"],
+        "failed": [check for check in checks if not checks[check].passed],
+        "mean": {key: values["auroc"] for key, values in results.mean.items()},
+        "checks": {check: checks[check].value for check in checks},
+        "attack": to_json(results.attack),
+        "sets": list(results.mean_over),
+        "images": results.id.images,
+        "commit": results.provenance.commit,
         "seconds": round(time.monotonic() - started, 1),
     }
 
 
-def _few(splits: DataSplits, config: Config) -> DataSplits:
+def _few(splits: DataSplits, config: Config) -> EvaluationSets:
     far = [name for name, role in splits.roles.items() if role == "far"][:_FAR_SETS]
     few = dataclasses.replace(splits, ood_test={name: splits.ood_test[name] for name in far})
-    return limited(few, config.evaluate.limit, 0)
+    return EvaluationSets.of(few).limited(config.evaluate.limit, 0)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from scored import Counting, Stopping, assert_same, score
-from torch import nn
+from toys import Brightness
 
 
 def test_finished_sets_are_not_scored_again(convolutional, images, tmp_path: Path) -> None:
@@ -33,7 +33,7 @@ def test_finished_sets_are_not_scored_again(convolutional, images, tmp_path: Pat
         {"stop": -5.0},
         {"draws": 2},
         {"targets": torch.rand(2, 3, 8, 8)},
-        {"sources": (nn.Linear(1, 1),)},
+        {"sources": (Brightness(),)},
     ],
 )
 def test_cache_tells_attacks_apart(convolutional, images, tmp_path: Path, change) -> None:

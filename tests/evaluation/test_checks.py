@@ -7,66 +7,66 @@ from atd.evaluation import checks
 
 
 def test_finite() -> None:
-    assert checks.scores_finite([np.zeros(4, bool)])["passed"]
+    assert checks.scores_finite([np.zeros(4, bool)]).passed
     failed = checks.scores_finite([np.array([False, True]), np.zeros(2, bool)])
-    assert (failed["passed"], failed["value"]) == (False, 0.25)
+    assert (failed.passed, failed.value) == (False, 0.25)
 
 
 @pytest.mark.parametrize(("tied", "passed"), [(0, True), (5, True), (7, False), (100, False)])
 def test_scores_distinct_allows_few_ties(tied: int, passed: bool) -> None:
     scores = np.concatenate([np.arange(100.0 - tied), np.full(tied, -1.0)])
     check = checks.scores_distinct(np.concatenate([scores, [-1.0]])[:100])
-    assert check["passed"] is passed
-    assert check["value"] == pytest.approx(max(0, tied - 1) / 100)
+    assert check.passed is passed
+    assert check.value == pytest.approx(max(0, tied - 1) / 100)
 
 
 @pytest.mark.parametrize(("share", "true", "useful"), [(0, 1, 1), (0.15, 0, 1), (0.5, 0, 0)])
 def test_gradient_checks_have_their_limits(share: float, true: int, useful: int) -> None:
-    assert checks.gradients_true(share)["passed"] == bool(true)
-    assert checks.gradients_useful(share)["passed"] == bool(useful)
+    assert checks.gradients_true(share).passed == bool(true)
+    assert checks.gradients_useful(share).passed == bool(useful)
 
 
 def test_agreement_names_what_was_compared() -> None:
     check = checks.agrees("between two calls", 2e-3, "It is random.")
-    assert not check["passed"]
-    assert "between two calls" in check["detail"]
-    assert "It is random." in check["detail"]
-    assert checks.agrees("between two calls", 1e-4, "It is random.")["passed"]
+    assert not check.passed
+    assert "between two calls" in check.detail
+    assert "It is random." in check.detail
+    assert checks.agrees("between two calls", 1e-4, "It is random.").passed
 
 
 def test_attack_never_weaker() -> None:
-    assert checks.attack_never_weaker([np.array([0.0, 0.3])])["passed"]
+    assert checks.attack_never_weaker([np.array([0.0, 0.3])]).passed
     failed = checks.attack_never_weaker([np.array([0.2]), np.array([-1e-6, 1.0])])
-    assert (failed["passed"], failed["value"]) == (False, 1.0)
+    assert (failed.passed, failed.value) == (False, 1.0)
 
 
 @pytest.mark.parametrize(("zeros", "passed"), [(0, True), (1, True), (2, False), (100, False)])
 def test_gradients_present_allows_one_percent(zeros: int, passed: bool) -> None:
     check = checks.gradients_present([np.arange(50) < zeros, np.arange(50, 100) < zeros])
-    assert (check["passed"], check["value"]) == (passed, zeros / 100)
+    assert (check.passed, check.value) == (passed, zeros / 100)
 
 
 def test_weak_attack_must_not_beat_the_main_one() -> None:
-    assert checks.weaker_attack_is_weaker("FGSM", weaker=0.7, main=0.6)["passed"]
-    assert checks.weaker_attack_is_weaker("FGSM", weaker=0.595, main=0.6)["passed"]
+    assert checks.weaker_attack_is_weaker("FGSM", weaker=0.7, main=0.6).passed
+    assert checks.weaker_attack_is_weaker("FGSM", weaker=0.595, main=0.6).passed
     failed = checks.weaker_attack_is_weaker("FGSM", weaker=0.5, main=0.6)
-    assert not failed["passed"]
-    assert failed["value"] == pytest.approx(-0.1)
-    assert "FGSM" in failed["detail"]
+    assert not failed.passed
+    assert failed.value == pytest.approx(-0.1)
+    assert "FGSM" in failed.detail
 
 
 def test_ladder_is_judged_in_order_of_strength() -> None:
     falling = checks.ladder_falls("steps", {10: 0.4, 1: 0.9, 5: 0.7}, "Broken.")
-    assert falling["passed"]
-    assert falling["value"] == [[1.0, 0.9], [5.0, 0.7], [10.0, 0.4]]
-    assert "Broken." in falling["detail"]
-    assert not checks.ladder_falls("steps", {0: 0.9, 1: 0.4, 2: 0.6}, "")["passed"]
-    assert checks.ladder_falls("steps", {0: 0.9}, "")["passed"]
+    assert falling.passed
+    assert falling.value == [[1.0, 0.9], [5.0, 0.7], [10.0, 0.4]]
+    assert "Broken." in falling.detail
+    assert not checks.ladder_falls("steps", {0: 0.9, 1: 0.4, 2: 0.6}, "").passed
+    assert checks.ladder_falls("steps", {0: 0.9}, "").passed
 
 
 @pytest.mark.parametrize(("auroc", "passed"), [(0.0, True), (0.05, True), (0.2, False)])
 def test_unbounded_attack_must_win(auroc: float, passed: bool) -> None:
-    assert checks.unbounded_attack_wins(auroc)["passed"] is passed
+    assert checks.unbounded_attack_wins(auroc).passed is passed
 
 
 def test_verdict_names_what_failed() -> None:
@@ -78,6 +78,6 @@ def test_verdict_names_what_failed() -> None:
 @pytest.mark.parametrize(("gap", "passed"), [(-0.02, True), (0.05, True), (0.2, False)])
 def test_tier_far_weaker_than_apgd_is_told(gap: float, passed: bool) -> None:
     check = checks.strong_enough("pgd-40x1", 0.6 + gap, "apgd-40x1", 0.6)
-    assert check["passed"] is passed
-    assert check["value"] == pytest.approx(gap)
-    assert "pgd-40x1" in check["detail"]
+    assert check.passed is passed
+    assert check.value == pytest.approx(gap)
+    assert "pgd-40x1" in check.detail

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor, nn
+from toys import Toy
 
 from atd.evaluation.consistency import consistency_checks, is_randomised
 
@@ -27,27 +28,27 @@ def judge(detector: nn.Module, count: int = 20) -> dict:
 
 
 def failed(detector: nn.Module) -> set[str]:
-    return {name for name, check in judge(detector).items() if not check["passed"]}
+    return {name for name, check in judge(detector).items() if not check.passed}
 
 
-class Noise(nn.Module):
-    def logits(self, images: Tensor) -> Tensor:
+class Noise(Toy):
+    def forward(self, images: Tensor) -> Tensor:
         return images.mean((1, 2, 3)) + 0.01 * torch.rand(len(images))
 
 
-class BatchStatistics(nn.Module):
-    def logits(self, images: Tensor) -> Tensor:
+class BatchStatistics(Toy):
+    def forward(self, images: Tensor) -> Tensor:
         return (images - images.mean()).mean((1, 2, 3)) / images.std()
 
 
-class Memory(nn.Module):
+class Memory(Toy):
     """Answers near what it has seen as it did then."""
 
     def __init__(self) -> None:
         super().__init__()
         self.seen: list[Tensor] = []
 
-    def logits(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         answers = images.mean((1, 2, 3))
         if self.seen:
             known = torch.cat(self.seen).to(images.dtype)
@@ -58,44 +59,44 @@ class Memory(nn.Module):
         return answers
 
 
-class Coarse(nn.Module):
+class Coarse(Toy):
     """Half precision: scores move in jumps."""
 
-    def logits(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         return images.bfloat16().mean((1, 2, 3))
 
 
-class Cancelling(nn.Module):
+class Cancelling(Toy):
     """A small difference of large numbers."""
 
-    def logits(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         return (images + 1e5).mean((1, 2, 3)) - 1e5
 
 
-class Rounded(nn.Module):
-    def logits(self, images: Tensor) -> Tensor:
+class Rounded(Toy):
+    def forward(self, images: Tensor) -> Tensor:
         mean = images.mean((1, 2, 3))
         return mean + ((30 * mean).round() / 30 - mean).detach()
 
 
-class HalfStopped(nn.Module):
+class HalfStopped(Toy):
     """The score is the mean of all pixels; the gradient knows of the upper half alone."""
 
-    def logits(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         return images[:, :, :4].mean((1, 2, 3)) + images[:, :, 4:].detach().mean((1, 2, 3))
 
 
-class Ripple(nn.Module):
+class Ripple(Toy):
     """Brightness under a ripple much finer than epsilon."""
 
-    def logits(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         return (images + 0.01 * (2e3 * images).sin()).mean((1, 2, 3))
 
 
-class Counted(nn.Module):
+class Counted(Toy):
     """A number of bright pixels, through a steep sigmoid."""
 
-    def logits(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         return (images > 0.5).float().sum((1, 2, 3)) // 8 + 0 * images.sum((1, 2, 3))
 
 
@@ -120,14 +121,14 @@ def test_fault_fails_its_checks(detector: nn.Module, names: set[str]) -> None:
 def test_sound_detectors_pass(convolutional, brightness) -> None:
     torch.manual_seed(0)
 
-    class Relu(nn.Module):
+    class Relu(Toy):
         def __init__(self) -> None:
             super().__init__()
             self.net = nn.Sequential(
                 nn.Conv2d(3, 8, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(72, 1)
             )
 
-        def logits(self, images: Tensor) -> Tensor:
+        def forward(self, images: Tensor) -> Tensor:
             return self.net(images).squeeze(1)
 
     for detector in (convolutional, brightness, Relu()):

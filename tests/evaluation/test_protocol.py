@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from toys import Toy
 
 from atd.attacks.suite import member
 from atd.config import Config, DataConfig, EvaluateConfig, RunConfig
@@ -19,17 +20,17 @@ from atd.metrics import CONDITIONS, metrics
 
 TOP = {"schema", "detector", "attack", "id", "datasets", "mean", "mean_near", "mean_over"}
 TOP |= {"threshold", "baselines", "checks", "verdict", "provenance"}
-TOP |= {"protocol", "strongest", "curves"}
+TOP |= {"protocol", "strongest", "stronger", "curves", "left_out"}
 
 
 def test_results_hold_what_the_contract_names(brightness, splits, settings) -> None:
-    results = evaluate(brightness, splits, settings, name="toy", path="here").results
+    results = evaluate(brightness, splits, settings, name="toy", path="here").results.to_json()
     assert json.loads(json.dumps(results, allow_nan=False)) == results
     assert set(results) == TOP
     assert results["schema"] == 1
     detector = results["detector"]
     assert len(detector.pop("sha256")) == 64
-    assert detector == {"name": "toy", "path": "here", "parameters": 1}
+    assert detector == {"name": "toy", "kind": "toy", "path": "here", "parameters": 1}
     assert results["id"] == {"name": "dark", "images": 30}
     attack = results["attack"]
     assert attack["epsilon"] == 8 / 255
@@ -51,7 +52,7 @@ def test_results_hold_what_the_contract_names(brightness, splits, settings) -> N
 def test_conditions_attack_the_named_side(brightness, splits, settings) -> None:
     found = evaluate(brightness, splits, settings, name="toy")
     inside, outside = found.id_test, found.ood["bright"]
-    item = found.results["datasets"]["bright"]
+    item = found.results.to_json()["datasets"]["bright"]
     sides = {
         "clean": (inside.clean, outside.clean),
         "in": (inside.attacked, outside.clean),
@@ -67,7 +68,7 @@ def test_conditions_attack_the_named_side(brightness, splits, settings) -> None:
 def test_sets_used_for_selection_are_marked_and_left_out_of_the_mean(
     brightness, splits, settings
 ) -> None:
-    results = evaluate(brightness, splits, settings, name="toy").results
+    results = evaluate(brightness, splits, settings, name="toy").results.to_json()
     roles = {name: item["role"] for name, item in results["datasets"].items()}
     assert roles == {"bright": "far", "chosen": "validation", "close": "near"}
     assert results["mean_over"] == ["bright"]
@@ -80,13 +81,13 @@ def test_sets_used_for_selection_are_marked_and_left_out_of_the_mean(
 
 def test_mean_is_over_every_set_where_none_is_far(brightness, splits, settings) -> None:
     near = dataclasses.replace(splits, roles=dict.fromkeys(splits.ood_test, "near"))
-    results = evaluate(brightness, near, settings, name="toy").results
+    results = evaluate(brightness, near, settings, name="toy").results.to_json()
     assert results["mean_over"] == ["bright", "chosen", "close"]
 
 
 def test_threshold_comes_from_held_out_id_images(brightness, splits, settings) -> None:
     found = evaluate(brightness, splits, settings, name="toy")
-    block = found.results["threshold"]
+    block = found.results.to_json()["threshold"]
     assert (found.id_val <= block["value"]).mean() == 0.95
     assert block["tpr_clean"] == (found.id_test.clean <= block["value"]).mean()
     assert block["tpr_attacked"] == (found.id_test.attacked <= block["value"]).mean()
@@ -97,43 +98,43 @@ def test_threshold_comes_from_held_out_id_images(brightness, splits, settings) -
 
 
 def test_honest_detector_is_trusted(convolutional, splits, settings) -> None:
-    results = evaluate(convolutional, splits, settings, name="toy").results
+    results = evaluate(convolutional, splits, settings, name="toy").results.to_json()
     assert results["verdict"] == "robustness numbers can be trusted"
 
 
-class Masked(nn.Module):
+class Masked(Toy):
     """Separates well by brightness and hides its gradient behind a staircase."""
 
-    def logits(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         mean = images.flatten(1).mean(1)
         return (mean * 30).round() + 0.0 * mean
 
 
-class Shattered(nn.Module):
+class Shattered(Toy):
     """Brightness under a ripple whose gradient drowns that of the brightness."""
 
-    def logits(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         mean = images.flatten(1).mean(1)
         return 10 * mean + 0.1 * (3e4 * images).sin().flatten(1).mean(1)
 
 
-class Detached(nn.Module):
+class Detached(Toy):
     """Passes no gradient at all."""
 
-    def logits(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         return images.detach().flatten(1).mean(1)
 
 
-class Breaking(nn.Module):
+class Breaking(Toy):
     """NaN where an attack would take the images."""
 
-    def logits(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         mean = images.flatten(1).mean(1)
         return torch.where((mean - 0.38).abs() < 0.02, torch.nan, mean)
 
 
-class Random(nn.Module):
-    def logits(self, images: Tensor) -> Tensor:
+class Random(Toy):
+    def forward(self, images: Tensor) -> Tensor:
         return images.flatten(1).mean(1) + 0.05 * torch.rand(len(images))
 
 
@@ -149,7 +150,7 @@ class Random(nn.Module):
 )
 def test_fraud_makes_the_numbers_suspicious(splits, settings, detector, failing) -> None:
     settings = dataclasses.replace(settings, epsilon=24 / 255)
-    results = evaluate(detector, splits, settings, name="toy").results
+    results = evaluate(detector, splits, settings, name="toy").results.to_json()
     assert results["verdict"].startswith("suspicious: ")
     failed = {name for name, check in results["checks"].items() if not check["passed"]}
     assert failing <= failed
@@ -162,14 +163,16 @@ def test_transfer_from_an_honest_twin_exposes_a_hidden_gradient(
 ) -> None:
     twin = {"twin": brightness}
     settings = dataclasses.replace(settings, epsilon=24 / 255)
-    checks = evaluate(Masked(), splits, settings, name="toy", sources=twin).results["checks"]
+    checks = evaluate(Masked(), splits, settings, name="toy", sources=twin).results.to_json()[
+        "checks"
+    ]
     assert not checks["transfer_weaker"]["passed"]
-    alone = evaluate(Masked(), splits, settings, name="toy").results["checks"]
+    alone = evaluate(Masked(), splits, settings, name="toy").results.to_json()["checks"]
     assert "transfer_weaker" not in alone
 
 
 def test_curves_hold_the_numbers_that_the_checks_saw(brightness, splits, settings) -> None:
-    results = evaluate(brightness, splits, settings, name="toy").results
+    results = evaluate(brightness, splits, settings, name="toy").results.to_json()
     curves, checks = results["curves"], results["checks"]
     both = [[rung["epsilon"], rung["both"]] for rung in curves["epsilon"]]
     assert both == checks["epsilon_monotone"]["value"]
@@ -180,8 +183,8 @@ def test_curves_hold_the_numbers_that_the_checks_saw(brightness, splits, setting
     assert curves["images"] == {"id": 30, "ood": 25}
 
 
-class Inverted(nn.Module):
-    def logits(self, images: Tensor) -> Tensor:
+class Inverted(Toy):
+    def forward(self, images: Tensor) -> Tensor:
         return -images.flatten(1).mean(1)
 
 
@@ -200,7 +203,7 @@ def test_stopping_early_changes_no_metric(convolutional, splits, settings, monke
     whole = evaluate(convolutional, splits, settings, name="toy")
     assert not np.array_equal(short.id_test.attacked, whole.id_test.attacked)
     for key in ("datasets", "mean", "mean_near", "threshold", "checks", "curves"):
-        assert short.results[key] == whole.results[key], key
+        assert short.results.to_json()[key] == whole.results.to_json()[key], key
 
 
 def test_a_compiled_detector_is_judged_alike(convolutional, splits, settings, monkeypatch) -> None:
@@ -210,10 +213,10 @@ def test_a_compiled_detector_is_judged_alike(convolutional, splits, settings, mo
         return lambda images: calls.append(mode) or function(images)
 
     monkeypatch.setattr(torch, "compile", pretend)
-    plain = evaluate(convolutional, splits, settings, name="plain").results
+    plain = evaluate(convolutional, splits, settings, name="plain").results.to_json()
     assert not calls
     settings = dataclasses.replace(settings, compiled=True)
-    compiled = evaluate(convolutional, splits, settings, name="compiled").results
+    compiled = evaluate(convolutional, splits, settings, name="compiled").results.to_json()
     assert calls
     assert compiled["datasets"] == plain["datasets"]
 
@@ -224,7 +227,7 @@ def test_sets_smaller_than_a_batch_or_of_one_image_work(brightness, splits, sett
     )
     few = dataclasses.replace(splits, ood_test={"one": one}, roles={"one": "far"})
     settings = dataclasses.replace(settings, batch_size=1000)
-    results = evaluate(brightness, few, settings, name="toy").results
+    results = evaluate(brightness, few, settings, name="toy").results.to_json()
     assert results["datasets"]["one"]["images"] == 1
 
 
@@ -235,14 +238,16 @@ def test_baselines_are_attacked_on_the_same_sets(brightness, splits, settings) -
         settings,
         name="toy",
         baselines={"same": brightness, "inverse": Inverse()},
-    ).results
-    assert results["baselines"]["same"] == results["mean"]
-    inverse = results["baselines"]["inverse"]["clean"]["auroc"]
+    ).results.to_json()
+    assert results["baselines"]["same"] == {
+        key: results[key] for key in ("mean", "datasets", "verdict")
+    }
+    inverse = results["baselines"]["inverse"]["mean"]["clean"]["auroc"]
     assert inverse == pytest.approx(1 - results["mean"]["clean"]["auroc"])
 
 
-class Inverse(nn.Module):
-    def logits(self, images: Tensor) -> Tensor:
+class Inverse(Toy):
+    def forward(self, images: Tensor) -> Tensor:
         return -images.flatten(1).mean(1)
 
 
@@ -258,8 +263,8 @@ def test_interrupted_evaluation_goes_on_where_it_stopped(
     again = evaluate(convolutional, splits, cached, name="toy")
     np.testing.assert_array_equal(again.id_test.attacked, whole.id_test.attacked)
     skip = {"provenance"}
-    kept = {key: value for key, value in again.results.items() if key not in skip}
-    assert kept == {key: value for key, value in whole.results.items() if key not in skip}
+    kept = {key: value for key, value in again.results.to_json().items() if key not in skip}
+    assert kept == {key: value for key, value in whole.results.to_json().items() if key not in skip}
 
 
 def test_without_ood_sets_the_key_is_named(brightness, splits, settings) -> None:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 from scored import EPSILON, assert_same, score
-from torch import Tensor, nn
+from torch import Tensor
+from toys import Toy
 
 from atd.attacks.suite import member
 from atd.errors import UserError
@@ -81,18 +82,18 @@ def test_detector_is_left_as_it_was(convolutional, images) -> None:
     )
 
 
-class Saturated(nn.Module):
+class Saturated(Toy):
     """Half of the images get a score through a step function: no gradient at all."""
 
-    def logits(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         mean = images.flatten(1).mean(1)
         return torch.where(torch.arange(len(images)) % 2 == 0, mean, mean.round() + 0 * mean)
 
 
-class Detached(nn.Module):
+class Detached(Toy):
     """Brightness that passes no gradient at all."""
 
-    def logits(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         return images.detach().flatten(1).mean(1)
 
 
@@ -103,10 +104,10 @@ def test_scores_without_a_gradient_are_attacked_all_the_same(images) -> None:
     assert (gained.attacked - gained.clean > 0.5 * EPSILON).all()
 
 
-class Breaking(nn.Module):
+class Breaking(Toy):
     """Brightness, but NaN above a limit: an attack would run into it."""
 
-    def logits(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         mean = images.flatten(1).mean(1)
         return torch.where(mean > 0.45, torch.nan, mean)
 
@@ -140,12 +141,12 @@ def test_zero_gradients_are_counted(images) -> None:
     assert scored.zero_gradient.tolist() == [False, True] * 5
 
 
-class Broken(nn.Module):
+class Broken(Toy):
     def __init__(self, shape: str) -> None:
         super().__init__()
         self.shape = shape
 
-    def logits(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         values = images.flatten(1).mean(1)
         match self.shape:
             case "nan":

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 from scored import EPSILON, Stopping, assert_same
-from torch import Tensor, nn
+from torch import Tensor
+from toys import Toy
 
 from atd.attacks.suite import member
 from atd.evaluation.scoring import Job, attack_scores, attack_sets
@@ -58,11 +59,11 @@ def test_sets_scored_together_need_one_attack(convolutional, images) -> None:
 
 
 def test_feature_targets_are_those_of_each_side(images) -> None:
-    class Featured(nn.Module):
+    class Featured(Toy):
         def features(self, images: Tensor) -> Tensor:
             return images.mean((2, 3))
 
-        def logits(self, images: Tensor) -> Tensor:
+        def forward(self, images: Tensor) -> Tensor:
             return self.features(images).detach().sum(1)
 
     sets = [images("grey", 100, 150, 5), images("grey too", 100, 150, 6, seed=1)]

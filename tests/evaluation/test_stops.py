@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
-from toys import ToyImages, ToySplits
+from toys import Toy, ToyImages, ToySplits
 
 from atd.attacks import default_step_size
 from atd.attacks.starts import start_noise
@@ -66,18 +66,18 @@ def test_what_lies_past_the_stop_changes_no_metric(inside, outside, threshold, d
         assert ((one_out <= threshold) == (two_out <= threshold)).all()
 
 
-class Network(nn.Module):
+class Network(Toy):
     """A small convolutional detector, trained to tell low from high digits."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(channels=1)
         self.net = nn.Sequential(
             nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU(), nn.Flatten(),
             nn.Linear(128, 1),
         )  # fmt: skip
         self.images = 0
 
-    def logits(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         # Copies that fill up a block do not count.
         self.images += len(images.detach().unique(dim=0))
         return self.net(images).squeeze(1)

@@ -3,33 +3,34 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor, nn
+from toys import Toy
 
 from atd.errors import UserError
 from atd.evaluation.subject import Subject
 
 
-class Both(nn.Module):
-    def logits(self, images: Tensor) -> Tensor:
-        return images.sum((1, 2, 3))
+class Plain(Toy):
+    def __init__(self) -> None:
+        super().__init__(image_size=2, channels=1)
 
-    def score(self, images: Tensor) -> Tensor:
-        return -images.sum((1, 2, 3))
-
-
-class Plain(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         return images.sum((1, 2, 3))
 
 
-class ScoreOnly(nn.Module):
-    def score(self, images: Tensor) -> Tensor:
-        return images.sum((1, 2, 3))
+class Misleading(Plain):
+    """Attributes that are not of the contract, and would have been taken for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scores = nn.Linear(1, 1)
+        self.head = nn.Sequential(nn.Linear(4, 4))
 
 
-@pytest.mark.parametrize("detector", [Both(), Plain(), ScoreOnly()])
-def test_score_is_logits_else_score_else_the_module(detector) -> None:
+def test_the_score_is_that_of_the_contract() -> None:
     images = torch.rand(3, 1, 2, 2)
-    assert torch.equal(Subject(detector).score(images), images.sum((1, 2, 3)))
+    subject = Subject(Misleading())
+    assert torch.equal(subject.score(images), images.sum((1, 2, 3)))
+    assert torch.equal(subject.features(images), images.flatten(1))
 
 
 def test_half_precision_scores_are_widened_and_double_ones_kept() -> None:
@@ -48,8 +49,8 @@ def test_objective_follows_the_direction(direction) -> None:
 
 
 def test_broken_scores_never_win_and_are_marked() -> None:
-    class Broken(nn.Module):
-        def logits(self, images: Tensor) -> Tensor:
+    class Broken(Plain):
+        def forward(self, images: Tensor) -> Tensor:
             return images.sum((1, 2, 3)) / torch.tensor([1.0, 0.0, torch.nan])
 
     images = torch.rand(3, 1, 2, 2, requires_grad=True)
@@ -64,8 +65,8 @@ def test_broken_scores_never_win_and_are_marked() -> None:
 
 
 def test_wrong_shapes_name_the_set() -> None:
-    class Column(nn.Module):
-        def logits(self, images: Tensor) -> Tensor:
+    class Column(Plain):
+        def forward(self, images: Tensor) -> Tensor:
             return images.flatten(1)
 
     with pytest.raises(UserError, match=r"food: .*shape \(3, 4\), .* \(3,\)"):

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from toys import Toy
 
 from atd.attacks.starts import start_noise
 from atd.attacks.suite import member
@@ -57,13 +60,13 @@ def test_stopped_samples_keep_a_score_past_the_limit(convolutional, images) -> N
     np.testing.assert_array_equal(lowered["attacked"], lowered["clean"])
 
 
-class Featured(nn.Module):
+class Featured(Toy):
     """A score without any gradient on features that have one."""
 
     def features(self, images: Tensor) -> Tensor:
         return images.mean((2, 3))
 
-    def logits(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         return (self.features(images).sum(1) * 100).round() / 100
 
 
@@ -80,8 +83,8 @@ def test_features_lead_where_the_score_has_no_gradient(images) -> None:
 
 
 def test_transfer_reaches_a_score_without_gradient(convolutional, images) -> None:
-    class Hidden(nn.Module):
-        def logits(self, images: Tensor) -> Tensor:
+    class Hidden(Toy):
+        def forward(self, images: Tensor) -> Tensor:
             return convolutional.logits(images).detach()
 
     pixels = images("any", 0, 256, 8).pixels
@@ -95,6 +98,8 @@ def test_transfer_reaches_a_score_without_gradient(convolutional, images) -> Non
 
 def test_surrogate_is_followed_and_the_score_counts(images) -> None:
     class Rounded(Featured):
+        info = dataclasses.replace(Toy.info, gradient="surrogate")
+
         def surrogate(self, images: Tensor) -> Tensor:
             return self.features(images).sum(1)
 
@@ -105,8 +110,8 @@ def test_surrogate_is_followed_and_the_score_counts(images) -> None:
 
 
 def test_randomised_scores_are_averaged(images) -> None:
-    class Noisy(nn.Module):
-        def logits(self, images: Tensor) -> Tensor:
+    class Noisy(Toy):
+        def forward(self, images: Tensor) -> Tensor:
             return images.mean((1, 2, 3)) + 0.1 * torch.randn(len(images))
 
     pixels = images("grey", 60, 190, 40).pixels

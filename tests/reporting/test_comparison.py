@@ -1,12 +1,11 @@
 from __future__ import annotations
 
-import copy
-import dataclasses
 import json
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from changed import with_results
 
 from atd.errors import UserError
 from atd.metrics import CONDITIONS
@@ -21,17 +20,17 @@ def detector(evaluation):
     """Makes an evaluation of a detector with one AUROC for everything."""
 
     def make(name: str, auroc: float, *, trusted: bool = True, path: str = "runs/x", **attack):
-        results = copy.deepcopy(evaluation.results)
-        results["detector"] |= {"name": name, "path": path}
-        results["attack"] |= attack
-        items = [results["mean"], *results["datasets"].values()]
-        for item in items:
-            for condition in CONDITIONS:
-                item[condition]["auroc"] = auroc
-        for check in results["checks"].values():
-            check["passed"] = trusted
-        results["verdict"] = TRUSTED if trusted else "suspicious: fgsm_weaker"
-        return dataclasses.replace(evaluation, results=results)
+        def change(results) -> None:
+            results["detector"] |= {"name": name, "path": path}
+            results["attack"] |= attack
+            for item in [results["mean"], *results["datasets"].values()]:
+                for condition in CONDITIONS:
+                    item[condition]["auroc"] = auroc
+            for check in results["checks"].values():
+                check["passed"] = trusted
+            results["verdict"] = TRUSTED if trusted else "suspicious: fgsm_weaker"
+
+        return with_results(evaluation, change)
 
     return make
 
@@ -57,9 +56,9 @@ def test_summary_has_what_programs_need(three, tmp_path: Path) -> None:
     write_comparison(three, tmp_path)
     summary = json.loads((tmp_path / "comparison.json").read_text())
     assert summary["schema"] == 1
-    assert summary["attack"] == three[0].results["attack"]
+    assert summary["attack"] == three[0].results.to_json()["attack"]
     for item, evaluation in zip(summary["detectors"], three, strict=True):
-        results = evaluation.results
+        results = evaluation.results.to_json()
         assert (item["name"], item["path"]) == (results["detector"]["name"], "runs/x")
         for key in ("mean", "mean_near", "verdict", "threshold", "curves"):
             assert item[key] == results[key]
@@ -94,7 +93,7 @@ def test_every_section_tells_attack_and_verdict_of_each(three, tmp_path: Path) -
 def test_attacks_that_differ_are_told_apart(detector, tmp_path: Path) -> None:
     pair = [detector("a", 0.5, members=["pgd-9x1"]), detector("b", 0.6, members=["apgd-8x2"])]
     text = write_comparison(pair, tmp_path).read_text()
-    words = [attack_words(evaluation.results["attack"]) for evaluation in pair]
+    words = [attack_words(evaluation.results.attack) for evaluation in pair]
     assert f"a: {words[0]}; b: {words[1]}" in text
     summary = json.loads((tmp_path / "comparison.json").read_text())
     assert "members" not in summary["attack"]
@@ -119,7 +118,7 @@ def test_page_is_self_contained(three, tmp_path: Path) -> None:
 
 def test_terminal_table_has_a_row_per_detector(three) -> None:
     head, columns, *found = comparison_table(three).splitlines()
-    assert attack_words(three[0].results["attack"]) in head
+    assert attack_words(three[0].results.attack) in head
     assert columns.split() == list(CONDITIONS)
     assert [line.split()[0] for line in found] == ["low", "high", "fake"]
     assert found[2].endswith("suspicious: fgsm_weaker")
@@ -139,7 +138,8 @@ def test_what_cannot_be_compared_is_refused(detector, evaluation) -> None:
         comparison_table([detector("d", 0.5), detector("d", 0.6)])
     with pytest.raises(UserError, match="a and b differ in norm or epsilon"):
         comparison_table([detector("a", 0.5), detector("b", 0.5, epsilon=0.5)])
-    other = detector("b", 0.5)
-    other.results["datasets"]["close"]["images"] += 1
+    other = with_results(
+        detector("b", 0.5), lambda results: results["datasets"]["close"].update(images=99)
+    )
     with pytest.raises(UserError, match="a and b differ in image sets"):
         comparison_table([detector("a", 0.5), other])

@@ -90,8 +90,8 @@ def test_report_says_what_the_page_says(report: str, evaluation) -> None:
     texts = set(Reader(report).texts)
     for section in page(evaluation.results):
         assert section.title in texts
-    for name, check in evaluation.results["checks"].items():
-        assert {name, check["detail"]} <= texts
+    for name, check in evaluation.results.checks.items():
+        assert {name, check.detail} <= texts
 
 
 def test_contents_lead_to_every_section_but_the_first() -> None:

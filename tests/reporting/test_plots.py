@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-import copy
 import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pytest
+from changed import with_results
 
 from atd.evaluation.protocol import Evaluation
 from atd.files import replacing
@@ -20,8 +20,8 @@ def with_scores(evaluation: Evaluation, change) -> Evaluation:
     """The same evaluation with other sets, and a threshold among their scores."""
     ood = {name: change(scored) for name, scored in evaluation.ood.items()}
     inside = change(evaluation.id_test)
-    threshold = evaluation.results["threshold"] | {"value": float(inside.clean.max())}
-    results = copy.deepcopy(evaluation.results) | {"threshold": threshold}
+    threshold = dataclasses.replace(evaluation.results.threshold, value=float(inside.clean.max()))
+    results = dataclasses.replace(evaluation.results, threshold=threshold)
     return dataclasses.replace(evaluation, results=results, id_test=inside, ood=ood)
 
 
@@ -36,8 +36,7 @@ def grey_only(evaluation: Evaluation) -> Evaluation:
         return dataclasses.replace(scored, clean=same, attacked=same, **images)
 
     found = with_scores(evaluation, plain)
-    found.results["attack"]["epsilon"] = 0.0
-    return found
+    return with_results(found, lambda results: results["attack"].update(epsilon=0.0))
 
 
 def two_values(evaluation: Evaluation) -> Evaluation:
@@ -53,8 +52,7 @@ def two_values(evaluation: Evaluation) -> Evaluation:
 
 def euclidean(evaluation: Evaluation) -> Evaluation:
     found = with_scores(evaluation, lambda scored: scored)
-    found.results["attack"] |= {"norm": "l2", "epsilon": 0.5}
-    return found
+    return with_results(found, lambda results: results["attack"].update(norm="l2", epsilon=0.5))
 
 
 CHANGES = [lambda same: same, grey_only, two_values, euclidean]
@@ -82,15 +80,11 @@ def test_every_picture_carries_attack_and_verdict(evaluation, draw) -> None:
 
 def test_histograms_show_each_condition_and_the_threshold(evaluation) -> None:
     figure = histogram_figure(evaluation)
-    places = [
-        (item, name) for item in evaluation.results["datasets"].values() for name in CONDITIONS
-    ]
+    places = [(item, name) for item in evaluation.results.datasets.values() for name in CONDITIONS]
     assert len(figure.axes) == len(places)
     for axis, (item, condition) in zip(figure.axes, places, strict=True):
         assert f"AUROC {percent(item[condition]['auroc'])} %" in axis.get_title()
-        assert evaluation.results["threshold"]["value"] in [
-            line.get_xdata()[0] for line in axis.lines
-        ]
+        assert evaluation.results.threshold.value in [line.get_xdata()[0] for line in axis.lines]
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -116,23 +110,23 @@ def test_roc_curves_name_the_auroc_of_each_set(evaluation) -> None:
     figure = roc_figure(evaluation)
     for axis, condition in zip(figure.axes, ("clean", "both"), strict=True):
         labels = [text.get_text() for text in axis.get_legend().get_texts()]
-        for label, (name, item) in zip(labels, evaluation.results["datasets"].items(), strict=True):
+        for label, (name, item) in zip(labels, evaluation.results.datasets.items(), strict=True):
             assert label == f"{name}: {item[condition]['auroc']:.1%}"
 
 
 def test_threshold_curves_rise_through_the_stored_shares(evaluation) -> None:
     figure = threshold_figure(evaluation)
     (axis,) = figure.axes
-    limit = evaluation.results["threshold"]
+    limit = evaluation.results.threshold
     stored, *lines = axis.lines
-    assert stored.get_xdata()[0] == limit["value"]
+    assert stored.get_xdata()[0] == limit.value
     curves, points = lines[::2], lines[1::2]
     for curve in curves:
         assert (np.diff(curve.get_ydata()) >= 0).all()
-    shares = [limit[key] for key in ("tpr_clean", "tpr_attacked", "fpr_clean", "fpr_attacked")]
+    shares = [limit.tpr_clean, limit.tpr_attacked, limit.fpr_clean, limit.fpr_attacked]
     assert [point.get_ydata()[0] for point in points] == pytest.approx(shares)
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert f"ID, attacked: {percent(limit['tpr_attacked'])} % at the stored threshold" in labels
+    assert f"ID, attacked: {percent(limit.tpr_attacked)} % at the stored threshold" in labels
 
 
 @pytest.mark.parametrize(("change", "unit"), [(lambda same: same, 1 / 255), (euclidean, 1.0)])
@@ -140,13 +134,13 @@ def test_epsilon_curves_are_those_of_the_results(evaluation, change, unit: float
     changed = change(evaluation)
     (axis,) = epsilon_figure(changed).axes
     lines = {line.get_label(): line for line in axis.lines}
-    points = changed.results["curves"]["epsilon"]
+    points = changed.results.curves.epsilon
     for side, label in (("in", "in: ID"), ("out", "out: OOD"), ("both", "both")):
         (line,) = [line for name, line in lines.items() if name.startswith(label)]
         np.testing.assert_allclose(line.get_xdata(), [point["epsilon"] / unit for point in points])
         np.testing.assert_allclose(line.get_ydata(), [point[side] for point in points])
     at = lines["evaluated epsilon"].get_xdata()[0]
-    assert at == pytest.approx(changed.results["attack"]["epsilon"] / unit)
+    assert at == pytest.approx(changed.results.attack.epsilon / unit)
 
 
 def test_curves_can_be_told_apart_without_colour(evaluation) -> None:
@@ -158,7 +152,7 @@ def test_curves_can_be_told_apart_without_colour(evaluation) -> None:
 
 def test_steps_are_marked_where_they_were_tried(evaluation) -> None:
     (axis,) = steps_figure(evaluation).axes
-    steps = [point["steps"] for point in evaluation.results["curves"]["steps"]]
+    steps = [point["steps"] for point in evaluation.results.curves.steps]
     assert [text.get_text() for text in axis.get_xticklabels()] == [str(step) for step in steps]
 
 
@@ -166,7 +160,7 @@ def test_examples_show_the_worst_images_with_both_scores_and_decisions(evaluatio
     figure = example_figure(evaluation)
     titles = [axis.get_title() for axis in figure.axes]
     columns = len(titles) // 3
-    scored, threshold = evaluation.id_test, evaluation.results["threshold"]["value"]
+    scored, threshold = evaluation.id_test, evaluation.results.threshold.value
     index = max(scored.example_index, key=lambda at: scored.attacked[at])
     for title, score in ((titles[0], scored.clean), (titles[2 * columns], scored.attacked)):
         decision = "flagged" if score[index] > threshold else "accepted"

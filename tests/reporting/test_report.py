@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import copy
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from atd.evaluation.results import Results
 from atd.reporting.markdown import render
 from atd.reporting.page import page
 from atd.reporting.report import summary_table, write_report
-from atd.reporting.wording import attack_words, basis
+from atd.reporting.wording import attack_words, basis, stronger_words
 
 PICTURES = {"scores", "roc", "epsilon", "steps", "threshold", "examples"}
 FILES = {"results.json", "scores.npz", "report.html", "report.md"} | {
@@ -28,8 +29,8 @@ def folder(evaluation, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def results(evaluation):
-    """Results that a test may change."""
-    return copy.deepcopy(evaluation.results)
+    """Results as JSON, that a test may change."""
+    return evaluation.results.to_json()
 
 
 def suspicious(results):
@@ -39,8 +40,12 @@ def suspicious(results):
     return results | {"verdict": "suspicious: fgsm_weaker"}
 
 
+def shown(results) -> str:
+    return render(page(Results.from_json(results)))
+
+
 def titled(results) -> dict[str, str]:
-    sections = re.split(r"^##? ", render(page(results)), flags=re.MULTILINE)[1:]
+    sections = re.split(r"^##? ", shown(results), flags=re.MULTILINE)[1:]
     return {section.splitlines()[0]: section for section in sections}
 
 
@@ -49,7 +54,7 @@ def test_folder_holds_the_named_files_and_nothing_else(folder: Path) -> None:
 
 
 def test_results_file_reads_back(folder: Path, evaluation) -> None:
-    assert json.loads((folder / "results.json").read_text()) == evaluation.results
+    assert json.loads((folder / "results.json").read_text()) == evaluation.results.to_json()
 
 
 def test_scores_of_every_image_are_kept(folder: Path, evaluation) -> None:
@@ -72,11 +77,12 @@ def test_pictures_are_png_and_the_page_shows_them_all(folder: Path) -> None:
 def test_robust_numbers_never_stand_without_attack_and_verdict(results) -> None:
     results = suspicious(results)
     sections = titled(results)
-    told = {title for title, section in sections.items() if basis(results) in section}
+    words = basis(Results.from_json(results))
+    told = {title for title, section in sections.items() if words in section}
     rest = {"Strength of the attack", "The attack", "Checks", "Where this comes from"}
     assert told == set(sections) - rest
     assert sections["Strength of the attack"].count("Verdict: SUSPICIOUS") == 2
-    assert attack_words(results["attack"]) in sections["The attack"]
+    assert attack_words(Results.from_json(results).attack) in sections["The attack"]
     assert "suspicious: fgsm_weaker" in sections["Checks"]
 
 
@@ -90,27 +96,27 @@ def test_main_table_has_every_auroc_with_its_interval(results) -> None:
 
 def test_tables_are_rectangular_whatever_the_names(results) -> None:
     # A bar within a name would open a new column.
-    for block in re.findall(r"(?:^\|.*\n?)+", render(page(results)), flags=re.MULTILINE):
+    for block in re.findall(r"(?:^\|.*\n?)+", shown(results), flags=re.MULTILINE):
         cells = [len(re.findall(r"(?<!\\)\|", line)) for line in block.strip().splitlines()]
         assert len(set(cells)) == 1, block
 
 
 def test_page_without_baselines_and_near_sets(results) -> None:
-    text = render(page(results | {"baselines": {}, "mean_near": {}}))
+    text = shown(results | {"baselines": {}, "mean_near": {}})
     assert "Other scores" not in text
     assert "near sets" not in text
-    assert "near sets" in render(page(results))
+    assert "near sets" in shown(results)
 
 
 def test_suspicion_comes_before_every_number(results) -> None:
-    text = render(page(suspicious(results)))
+    text = shown(suspicious(results))
     assert "Warning" in text[: text.index("suspicious: fgsm_weaker")]
     assert text.index("suspicious: fgsm_weaker") < text.index(" %**")
     assert "**FAILED** | `fgsm_weaker`" in text
 
 
 def test_failed_checks_come_first(results) -> None:
-    rows = re.findall(r"^\| (passed|\*\*FAILED\*\*) \|", render(page(suspicious(results))), re.M)
+    rows = re.findall(r"^\| (passed|\*\*FAILED\*\*) \|", shown(suspicious(results)), re.M)
     assert rows == ["**FAILED**"] + ["passed"] * (len(results["checks"]) - 1)
 
 
@@ -124,7 +130,7 @@ def test_numbers_behind_a_ladder_of_radii_are_in_pixel_levels(results) -> None:
 
 def test_euclidean_attack_is_told_as_such(results) -> None:
     results["attack"] |= {"norm": "l2", "epsilon": 0.5}
-    text = render(page(results))
+    text = shown(results)
     assert "up to 0.5 in Euclidean length" in text
     assert "L2, epsilon 0.5" in text
     assert "L-inf" not in text
@@ -150,19 +156,21 @@ def test_command_repeats_tier_protocol_and_radius(results) -> None:
 
 def test_summary_shows_every_set_and_aligns(evaluation) -> None:
     lines = summary_table(evaluation.results).splitlines()
-    assert attack_words(evaluation.results["attack"]) in lines[0]
-    assert lines[-1] == evaluation.results["verdict"]
-    table = lines[1:-1]
+    assert attack_words(evaluation.results.attack) in lines[0]
+    assert lines[-1] == evaluation.results.verdict
+    assert lines[-2] == stronger_words(evaluation.results)
+    table = lines[1:-2]
     assert len({len(line) for line in table}) == 1
-    auroc = evaluation.results["datasets"]["close"]["both"]["auroc"]
+    auroc = evaluation.results.datasets["close"].both["auroc"]
     (row,) = [line for line in table if line.startswith("close")]
     assert row.endswith(f"{100 * auroc:.1f}")
 
 
 def test_a_failing_write_leaves_the_old_file(evaluation, folder: Path) -> None:
     before = (folder / "results.json").read_bytes()
-    broken = copy.copy(evaluation)
-    object.__setattr__(broken, "results", evaluation.results | {"schema": float("nan")})
+    nothing = dataclasses.replace(evaluation.results.threshold, value=float("nan"))
+    results = dataclasses.replace(evaluation.results, threshold=nothing)
+    broken = dataclasses.replace(evaluation, results=results)
     with pytest.raises(ValueError, match="JSON"):
         write_report(broken, folder)
     assert (folder / "results.json").read_bytes() == before

@@ -1,0 +1,89 @@
+"""The options that an evaluation takes from a detector's own record, which anyone may have written.
+
+A stored record is text. Of it an evaluation takes its image sets, its attack and the seed, and
+nothing else: no run folder, no weights, no data but in folders, bundled sets and torchvision's,
+and nothing is downloaded (`load_evaluation_sets(downloads=False)`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from atd.config import Config, restore
+from atd.data.sources import split_mixture
+from atd.data.torchvision_sets import TORCHVISION
+from atd.detectors.base import Detector
+from atd.errors import UserError, printable
+
+__all__ = ["may_download", "recorded_config"]
+
+_TAKEN = {
+    "run": ("seed",),
+    "atd": ("epsilon", "finetune"),
+}
+_TEST_SOURCES = ("id_test", "ood_test", "near_test")
+_TRAINING_SOURCES = ("outliers", "ood_val")
+
+
+def recorded_config(detector: Detector, origin: str, overrides: Sequence[str]) -> Config:
+    """The options of an evaluation by the detector's own record.
+
+    Args:
+        detector: The detector, with its record.
+        origin: Where it lies, for messages.
+        overrides: `key=value` words of the user's, which win.
+
+    Returns:
+        The options.
+
+    Raises:
+        UserError: The record names data that only the user may name, or none at all.
+    """
+    made = detector.config
+    given = {word.partition("=")[0] for word in overrides}
+    record = {"data": {"image_size": made.image_size, "channels": made.channels}}
+    record["data"] |= _mapping(made.training.get("data"))
+    record["evaluate"] = _mapping(made.training.get("evaluate"))
+    for group, keys in _TAKEN.items():
+        options = _mapping(made.training.get(group))
+        record[group] = {key: options[key] for key in keys if key in options}
+    if "id" not in record["data"] and not {"data.id", "data.id_test"} & given:
+        raise UserError(
+            f"{origin}: the detector has no record of its images; give data.id_test=SOURCE and "
+            "data.ood_test=SOURCE,..., or --config FILE"
+        )
+    for key in _TRAINING_SOURCES:
+        if f"data.{key}" not in given and not all(map(_is_safe, _sources(record, key))):
+            del record["data"][key]
+    for key in ("id", *_TEST_SOURCES):
+        for source in _sources(record, key) if f"data.{key}" not in given else ():
+            if not _is_safe(source):
+                raise UserError(
+                    f"{origin}: its record names data.{key}={printable(source, 60)}, which is not "
+                    f"opened on a record's word; give data.{key}=..., or --config FILE"
+                )
+    return restore(record, origin, overrides)
+
+
+def may_download(config_file: str | None, overrides: Sequence[str]) -> bool:
+    """Whether the user, not a record, says where image sets lie and are downloaded to."""
+    return bool(config_file) or any(word.startswith("data.root=") for word in overrides)
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return dict(value) if isinstance(value, Mapping) else {}
+
+
+def _sources(record: Mapping[str, Mapping[str, Any]], key: str) -> list[str]:
+    value = record["data"].get(key) or []
+    entries = [value] if isinstance(value, str) else value
+    named = [re.sub(r"^[^=:/\\]+=", "", str(entry)) for entry in entries]
+    return [part for entry in named for part in split_mixture(entry)]
+
+
+def _is_safe(source: str) -> bool:
+    while source.startswith("jigsaw:"):
+        source = source.removeprefix("jigsaw:")
+    return source in TORCHVISION or source.startswith(("folder:", "bundled:"))
