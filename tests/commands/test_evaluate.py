@@ -10,7 +10,6 @@ import sys
 
 import pytest
 
-from atd import judging
 from atd.commands import evaluate
 from atd.detectors.base import Detector
 from atd.training import processes
@@ -125,14 +124,14 @@ def test_a_process_that_is_gone_ends_the_evaluation_with_one_line(
             super().__init__("cpu")
             self.count = 2
 
-    def lost(*_):
+    def lost(*_, **options):
         raise RuntimeError("[gloo/transport/tcp/pair.cc:547] Connection closed by peer")
 
     def leave(code):
         raise SystemExit(code)
 
     monkeypatch.setattr(processes, "Processes", Pair)
-    monkeypatch.setattr(judging, "judge", lost)
+    monkeypatch.setattr("atd.evaluation.several.evaluate_detectors", lost)
     monkeypatch.setattr("os._exit", leave)
     with pytest.raises(SystemExit) as ended:
         run(tiny_run.folder / "detector", "--output", tmp_path)
