@@ -25,7 +25,7 @@ from atd.reporting.report import write_report
 from atd.run_folder import RunFolder
 from atd.training.contact import in_contact
 from atd.training.logbook import Logbook
-from atd.training.loop import Task, fit
+from atd.training.loop import Task, train_task
 from atd.training.objectives import objective_of
 from atd.training.processes import Processes
 from atd.training.rank_log import RankLog
@@ -151,14 +151,14 @@ class Run:
         assert self.splits is not None, "the image sets have not been read"
         return Ingredients(self.config, self.splits, self.processes)
 
-    def fit(self, task: Task, *, extendable: bool = False) -> None:
+    def train_task(self, task: Task, *, extendable: bool = False) -> None:
         """Trains a task to its end, from the start or from its saved state.
 
         Args:
             task: The task.
             extendable: Whether its training may go on later for more epochs.
         """
-        fit(
+        train_task(
             task,
             self.folder.state,
             self.processes,
@@ -225,7 +225,7 @@ def _always(_: Config) -> bool:
 
 def _helper(run: Run) -> None:
     run.helper = untrained_backbone(run.ingredients, helper=True)
-    run.fit(robust_pretraining(run.ingredients, "helper", run.helper))
+    run.train_task(robust_pretraining(run.ingredients, "helper", run.helper))
 
 
 def _pretrain(run: Run) -> None:
@@ -235,7 +235,7 @@ def _pretrain(run: Run) -> None:
             "tell robustly by which multiple of 90 degrees an image was rotated."
         )
     run.backbone = untrained_backbone(run.ingredients)
-    run.fit(robust_pretraining(run.ingredients, "pretrain", run.backbone, run.helper))
+    run.train_task(robust_pretraining(run.ingredients, "pretrain", run.backbone, run.helper))
     run.helper = None  # no later stage needs it, and it takes memory
 
 
@@ -258,7 +258,7 @@ def _weights(run: Run) -> None:
 
 def _atd(run: Run) -> None:
     task = adversarial_gan(run.ingredients, run.backbone)
-    run.fit(task, extendable=run.config.atd.step_schedule == "constant")
+    run.train_task(task, extendable=run.config.atd.step_schedule == "constant")
     run.detector = task.detector.requires_grad_(False).eval()
 
 

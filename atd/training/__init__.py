@@ -1,1 +1,1 @@
-"""How to fit: the loop, its tasks (robust pre-training, ATD) and what they share."""
+"""How to train: the loop, its tasks (robust pre-training, ATD) and what they share."""

@@ -21,7 +21,7 @@ from atd.training.processes import Processes
 from atd.training.stop_signals import StopSignals
 from atd.training.task import Task
 
-__all__ = ["Task", "fit", "is_finished"]
+__all__ = ["Task", "is_finished", "train_task"]
 
 _CHEAP_SAVE = 0.25
 """Seconds; a state that is written faster is written after every epoch."""
@@ -33,7 +33,7 @@ def is_finished(folder: Path, stage: str) -> bool:
     return file.exists() and bool(load_state(file)["finished"])
 
 
-def fit(
+def train_task(
     task: Task,
     folder: Path,
     processes: Processes,
@@ -79,7 +79,7 @@ def fit(
 
 
 class _Progress:
-    """Counters, best weights and saving of one `fit`."""
+    """Counters, best weights and saving of one training."""
 
     def __init__(
         self,
@@ -142,7 +142,7 @@ class _Progress:
             self.task.load(state)
         except (KeyError, RuntimeError, ValueError) as error:
             raise UserError(
-                f"{state_file(self.folder, self.task.stage)}: the state does not fit this version "
+                f"{state_file(self.folder, self.task.stage)}: the state is not one of this version "
                 f"of the training ({first_line(error)}); delete it and its like "
                 f"({self.task.stage}.*.safetensors) to train this stage again"
             ) from None

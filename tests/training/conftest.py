@@ -14,7 +14,7 @@ from atd.detectors.config import DetectorConfig
 from atd.detectors.gan import FeatureGenerator, PixelGenerator
 from atd.training.adversarial_gan import AdversarialGan
 from atd.training.logbook import Logbook
-from atd.training.loop import fit
+from atd.training.loop import train_task
 from atd.training.processes import Processes
 from atd.training.stream import Stream
 
@@ -54,7 +54,7 @@ def train(tmp_path, processes):
         folder.mkdir(exist_ok=True)
         logbook = Logbook(folder)
         logbook._writer = Silent()
-        fit(task, folder, processes, logbook, **options)
+        train_task(task, folder, processes, logbook, **options)
         return task
 
     return run

@@ -22,7 +22,7 @@ from atd.detectors.gan import FeatureGenerator, PixelGenerator
 from atd.errors import Interrupted, UserError
 from atd.training.adversarial_gan import AdversarialGan
 from atd.training.logbook import Logbook
-from atd.training.loop import fit
+from atd.training.loop import train_task
 from atd.training.robust_pretraining import RobustPretraining
 from atd.training.stream import Stream
 
@@ -230,7 +230,7 @@ def train_on(case, folder, processes, stop=False):
     task = CASES[case][0](processes, torch.float64, 1)
     task = interrupted(task) if stop else task
     with contextlib.suppress(Interrupted):
-        fit(task, Path(folder), processes, Logbook(None))
+        train_task(task, Path(folder), processes, Logbook(None))
     return task
 
 

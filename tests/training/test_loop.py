@@ -11,7 +11,7 @@ from descent import Descent, same, stop_at
 from atd.errors import Interrupted, LostContact, UserError
 from atd.training.checkpoint import load_state
 from atd.training.logbook import Logbook
-from atd.training.loop import fit, is_finished
+from atd.training.loop import is_finished, train_task
 
 
 @pytest.mark.parametrize(
@@ -132,12 +132,12 @@ def silent_logbook():
 def test_a_loss_that_another_rank_found_not_finite_names_step_and_rank(tmp_path, silent_logbook):
     processes = TwoProcesses(others_bad_step=1)
     with pytest.raises(UserError, match="not finite at step 1 on rank 1 of 2;"):
-        fit(Descent(), tmp_path, processes, silent_logbook)
+        train_task(Descent(), tmp_path, processes, silent_logbook)
 
 
 def test_a_lost_rank_ends_the_stage_with_one_line(tmp_path, silent_logbook):
     with pytest.raises(LostContact, match="rank 0: lost contact with .* in toy at step 6") as lost:
-        fit(Descent(), tmp_path, TwoProcesses(lost_at=7), silent_logbook)
+        train_task(Descent(), tmp_path, TwoProcesses(lost_at=7), silent_logbook)
     assert "\n" not in str(lost.value)
     assert load_state(tmp_path / "toy.safetensors")["step"] == 4
 
@@ -147,7 +147,7 @@ def test_faults_of_ours_are_not_taken_for_lost_contact(tmp_path, silent_logbook)
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
     with pytest.raises(RuntimeError, match="mat1"):
-        fit(Descent(before_step=wrong), tmp_path, TwoProcesses(), silent_logbook)
+        train_task(Descent(before_step=wrong), tmp_path, TwoProcesses(), silent_logbook)
 
 
 def test_a_dead_data_worker_is_named(train):
