@@ -316,6 +316,8 @@ class Detector(nn.Module, ABC):
     def push_to_hub(self, repository: str, card: str = "", **keywords: Any) -> str:
         """Uploads the detector folder to the Hugging Face Hub.
 
+        `atd.load(huggingface_hub.snapshot_download("OWNER/NAME"))` brings it back.
+
         Args:
             repository: `OWNER/NAME`; it is made where it is missing.
             card: The model card in Markdown.

@@ -150,7 +150,7 @@ def require_fit(weights: Weights, skeleton: nn.Module) -> None:
         tensor, stored = wanted[name], weights.header[name]
         same_rank = len(stored.shape) == tensor.ndim
         pairs = zip(stored.shape, tensor.shape, strict=False)
-        if not same_rank or not all(s == w or (w == 0 and s > 0) for s, w in pairs):
+        if not same_rank or not all(s > 0 and w in (0, s) for s, w in pairs):
             shape = tuple(tensor.shape)
             raise UserError(f"{refusal}{name} has shape {stored.shape} in place of {shape}")
     double = is_double(weights.header)

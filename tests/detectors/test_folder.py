@@ -12,8 +12,10 @@ import torch
 from making import line_of, make_detector, some_images
 from safetensors.torch import load_file, save
 
+import atd
 from atd.detectors.base import Detector
 from atd.detectors.build import build_detector
+from atd.detectors.kinds import KINDS
 from atd.errors import UserError
 
 
@@ -361,3 +363,62 @@ def test_the_true_reason_is_given(tmp_path, monkeypatch):
     assert "Permission denied" in line_of(error)
     with pytest.raises(UserError, match="no such folder"):
         Detector.from_pretrained(tmp_path / "absent")
+
+
+@pytest.fixture
+def nearest(monkeypatch):
+    """A fitted detector of a kind that only this test knows."""
+    monkeypatch.setitem(KINDS, "nearest", "nearest:Nearest")
+    backbone = make_detector().backbone.eval()
+    return atd.fit("nearest", backbone, some_images(7))
+
+
+def test_a_buffer_of_the_fits_size_is_loaded(tmp_path, nearest):
+    nearest.save_pretrained(tmp_path / "detector")
+    loaded = Detector.from_pretrained(tmp_path / "detector")
+    assert loaded.bank.shape == (7, 32)
+    assert torch.equal(loaded.score(some_images()), nearest.score(some_images()))
+
+
+def test_a_detector_that_is_not_fitted_is_neither_saved_nor_used(tmp_path, nearest):
+    unfitted = build_detector(nearest.config)
+    for use in (unfitted.score, lambda x: unfitted(x / 255)):
+        with pytest.raises(UserError, match="not fitted"):
+            use(some_images())
+    with pytest.raises(UserError, match="not fitted"):
+        unfitted.save_pretrained(tmp_path / "detector")
+    assert not (tmp_path / "detector").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda bank: bank[:0], "shape (0, 32)"),
+        (lambda bank: bank[:, :-1].contiguous(), "shape (7, 31)"),
+        (lambda bank: bank[0], "shape (32,)"),
+        (lambda bank: bank.double(), "float64"),
+        (lambda bank: bank * float("nan"), "not finite"),
+        (lambda bank: bank * 1e38, "no finite score"),
+    ],
+)
+def test_a_damaged_buffer_of_the_fits_size_is_refused(tmp_path, nearest, change, words):
+    nearest.save_pretrained(tmp_path / "detector")
+    edit_weights(tmp_path / "detector", bank=change)
+    with pytest.raises(UserError) as error:
+        Detector.from_pretrained(tmp_path / "detector")
+    assert words in line_of(error)
+
+
+def test_it_is_pushed_with_all_its_files(monkeypatch, nearest):
+    import huggingface_hub
+
+    sent = {}
+
+    def upload(*, repo_id, folder_path, **keywords):
+        sent.update({file.name: file.stat().st_size for file in folder_path.iterdir()})
+        return f"https://example.org/{repo_id}/{keywords['token']}"
+
+    monkeypatch.setattr(huggingface_hub, "create_repo", lambda *_, **__: None)
+    monkeypatch.setattr(huggingface_hub, "upload_folder", upload)
+    assert nearest.push_to_hub("me/mine", token="t") == "https://example.org/me/mine/t"
+    assert sent.keys() == {"config.json", "model.safetensors", "README.md"}
