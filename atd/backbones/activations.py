@@ -72,6 +72,8 @@ def is_normalisation(name: str, module: nn.Module) -> bool:
     )
 
 
+# What torch.compile has traced knows nothing of hooks that come later.
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 def record(
     module: nn.Module,
     images: Tensor,

@@ -98,14 +98,20 @@ def untrained_backbone(given: Ingredients, *, helper: bool = False) -> Backbone:
 def _backbone(given: Ingredients) -> Backbone:
     images, data = given.splits.id_train, given.config.data
     mean, std = images.channel_statistics()
+    options, classes = given.config.backbone, len(images.classes) or len(_TURNS)
     backbone = build_backbone(
-        adopted(given.config.backbone, data.image_size),
+        adopted(options, data.image_size),
         channels=data.channels,
-        classes=len(images.classes) or len(_TURNS),
+        classes=classes,
         image_size=data.image_size,
         mean=mean.tolist(),
         std=std.tolist(),
     )
+    if backbone.classes != classes and not options.weights:  # one's own code has classes of its own
+        raise UserError(
+            f"backbone.architecture={options.architecture}: gives {backbone.classes} logits, but "
+            f"pre-training needs {classes}; return a network with so many, or give backbone.weights"
+        )
     return backbone.to(memory_format=torch.channels_last)
 
 

@@ -203,3 +203,15 @@ def test_a_recording_can_be_exported():
     batch = torch.export.Dim("batch", min=1, max=64)
     program = torch.export.export(Norms().eval(), (images[:2],), dynamic_shapes=({0: batch},))
     torch.testing.assert_close(program.module()(images), Norms().eval()(images))
+
+
+def test_a_compiled_caller_records_anew_every_time():
+    net = network()
+
+    def norms(x):
+        return record(net, x, is_normalisation).values()[0].mean((1, 2, 3))
+
+    compiled = torch.compile(norms, backend="eager")
+    for seed in range(3):
+        images = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(seed))
+        assert torch.equal(compiled(images), norms(images))
