@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from atd.detectors.base import Detector
-from atd.evaluation import checks as judge
+from atd.evaluation.checks import Check, agrees, gradients_true, gradients_useful, scores_distinct
 from atd.evaluation.subject import Subject
 from atd.inference import frozen
 from atd.metrics import Array
@@ -35,7 +35,7 @@ def is_randomised(detector: Detector, images: Tensor) -> bool:
 
 def consistency_checks(
     detector: Detector, inside: Tensor, outside: Tensor, *, epsilon: float, seed: int
-) -> dict[str, judge.Check]:
+) -> dict[str, Check]:
     """Runs the checks that need no attack.
 
     Args:
@@ -63,32 +63,32 @@ def consistency_checks(
         useless = _useless_gradients(subject, images, directions, 0.1 * epsilon, generator)
         double = _largest(_in_float64(detector, images) - scores, spread)
     return {
-        "same_score_twice": judge.agrees(
+        "same_score_twice": agrees(
             "between two calls with the same images",
             twice,
             "More would mean a randomised detector: a single PGD chases noise, and the worst "
             "case must be taken over the randomness too.",
         ),
-        "same_score_in_any_batch": judge.agrees(
+        "same_score_in_any_batch": agrees(
             "between an image alone and in batches of other images",
             company,
             "More would mean that the score depends on what else is in the batch, e.g. through "
             "batch statistics: an attacked batch then defends itself, which no user's image can.",
         ),
-        "same_score_after_anything": judge.agrees(
+        "same_score_after_anything": agrees(
             "of perturbed images between a fresh detector and one that has seen the originals",
             history,
             "More would mean a detector with a memory: it recognises the neighbours of what it "
             "was shown, which an attacker need not show it.",
         ),
-        "same_score_in_float64": judge.agrees(
+        "same_score_in_float64": agrees(
             "between float32 and float64",
             double,
             "More would mean arithmetic so coarse that gradients are noise.",
         ),
-        "scores_distinct": judge.scores_distinct(scores),
-        "gradients_true": judge.gradients_true(wrong),
-        "gradients_useful": judge.gradients_useful(useless),
+        "scores_distinct": scores_distinct(scores),
+        "gradients_true": gradients_true(wrong),
+        "gradients_useful": gradients_useful(useless),
     }
 
 

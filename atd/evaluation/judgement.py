@@ -14,7 +14,13 @@ import torch
 from atd.compiled import compiled_logits
 from atd.detectors.base import Detector
 from atd.errors import UserError
-from atd.evaluation import checks as judge
+from atd.evaluation.checks import (
+    Check,
+    attack_never_weaker,
+    gradients_present,
+    scores_finite,
+    verdict,
+)
 from atd.evaluation.consistency import consistency_checks, is_randomised
 from atd.evaluation.probes import Probes
 from atd.evaluation.results import (
@@ -73,7 +79,7 @@ class Judgement:
 
     settings: Settings
     rounds: Rounds
-    checks: dict[str, judge.Check]
+    checks: dict[str, Check]
     datasets: dict[str, Dataset]
     averaged: list[str]
     curves: Curves
@@ -82,7 +88,7 @@ class Judgement:
     @property
     def verdict(self) -> str:
         """One line: the numbers can be trusted, or which checks speak against it."""
-        return judge.verdict(self.checks)
+        return verdict(self.checks)
 
     @property
     def mean(self) -> dict[str, MeanMetrics]:
@@ -208,17 +214,17 @@ def _with_draws(detector: Detector, sides: Sides, settings: Settings) -> Setting
 
 def _checks(
     detector: Detector, rounds: Rounds, sides: Sides, probes: Probes, settings: Settings
-) -> dict[str, judge.Check]:
+) -> dict[str, Check]:
     sets = [rounds.id_test, *rounds.ood.values()]
     inside, outside = (
         pixels.to(settings.place).float() / 255 for pixels in sides.pixels(PROBED // 2)
     )
     return {
-        "scores_finite": judge.scores_finite([scored.broken for scored in sets]),
-        "attack_never_weaker": judge.attack_never_weaker(
+        "scores_finite": scores_finite([scored.broken for scored in sets]),
+        "attack_never_weaker": attack_never_weaker(
             [scored.direction * (scored.attacked - scored.clean) for scored in sets]
         ),
-        "gradients_present": judge.gradients_present([scored.zero_gradient for scored in sets]),
+        "gradients_present": gradients_present([scored.zero_gradient for scored in sets]),
         **consistency_checks(
             detector, inside, outside, epsilon=settings.epsilon, seed=settings.seed
         ),

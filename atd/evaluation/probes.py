@@ -10,7 +10,13 @@ from dataclasses import dataclass, field, replace
 
 from atd.attacks.suite import Means, Member, member
 from atd.detectors.base import Detector
-from atd.evaluation import checks as judge
+from atd.evaluation.checks import (
+    Check,
+    ladder_falls,
+    strong_enough,
+    unbounded_attack_wins,
+    weaker_attack_is_weaker,
+)
 from atd.evaluation.results import Curves, ImageCounts
 from atd.evaluation.scoring import Job
 from atd.evaluation.settings import Settings
@@ -88,13 +94,13 @@ class Probes:
         """The attack that finds most."""
         return member("apgd", self.main.steps, _RESTARTS)
 
-    def checks(self) -> dict[str, judge.Check]:
+    def checks(self) -> dict[str, Check]:
         """Every check that rests on an attack of its own."""
         main, steps = self.main, self.main.steps
         once, reached = self.auroc(main), self.auroc(self.strongest)
 
-        def weaker(other: Member) -> judge.Check:
-            return judge.weaker_attack_is_weaker(other.words(), self.auroc(other), reached)
+        def weaker(other: Member) -> Check:
+            return weaker_attack_is_weaker(other.words(), self.auroc(other), reached)
 
         found = {
             "noise_weaker": weaker(member("noise", 1, _RESTARTS)),
@@ -108,28 +114,28 @@ class Probes:
         means = Means(self.settings.norm, sources=len(self.sources))
         found |= {name: weaker(other) for name, other in others.items() if not other.lacks(means)}
         return found | {
-            "tier_strong_enough": judge.strong_enough(
+            "tier_strong_enough": strong_enough(
                 str(self._first), self.auroc(self._first), str(main), once
             ),
-            "steps_monotone": judge.ladder_falls(
+            "steps_monotone": ladder_falls(
                 "steps",
                 self._ladder(self._steps()),
                 "More steps can only help an attacker who keeps the best, so an AUROC that rises "
                 "would mean that the attack does not optimise the score.",
             ),
-            "restarts_monotone": judge.ladder_falls(
+            "restarts_monotone": ladder_falls(
                 "restarts",
                 {1: once, _RESTARTS: reached},
                 "The worst of several starts cannot be better than that of one, so an AUROC that "
                 "rises would mean that scores change by themselves.",
             ),
-            "epsilon_monotone": judge.ladder_falls(
+            "epsilon_monotone": ladder_falls(
                 "epsilon",
                 {factor * self.settings.epsilon: self.auroc(*at) for factor, at in self._radii()},
                 "A larger ball contains the smaller one, so an AUROC that rises would mean that "
                 "the optimisation fails at larger radii.",
             ),
-            "unbounded_attack_wins": judge.unbounded_attack_wins(
+            "unbounded_attack_wins": unbounded_attack_wins(
                 self.auroc(main, 1.0 / max(self.settings.epsilon, 1e-9))
             ),
         }
