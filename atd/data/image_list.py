@@ -72,9 +72,11 @@ def _divide(spec: str) -> tuple[str, str]:
 
 def _read(file: Path) -> list[tuple[str, int]]:
     try:
-        lines = file.read_text(encoding="utf-8-sig").split("\n")
-    except (OSError, UnicodeError) as error:
+        lines = file.read_text(encoding="utf-8-sig", errors="surrogateescape").split("\n")
+    except OSError as error:
         raise UserError(f"{file}: not readable as a list of images ({error})") from None
+    if any("\0" in line for line in lines):
+        raise UserError(f"{file}: not readable as a list of images (it is no text)")
     entries = []
     for number, line in enumerate(lines, start=1):
         if not line.strip():

@@ -9,6 +9,7 @@ import mmap
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -20,7 +21,7 @@ from atd.config import DataConfig, LoaderConfig, Scale
 from atd.data.decoding import UnreadableImage, read_image
 from atd.data.images import HeldPixels, ImageSet
 from atd.data.listing import LeftOut
-from atd.data.remarks import Remarks, collecting
+from atd.data.remarks import Remarks, collecting, remarks_of
 from atd.data.spreading import spread
 from atd.errors import UserError, printable
 
@@ -59,7 +60,9 @@ class FilePixels:
     def fetch(self, rows: Sequence[int]) -> Tensor:
         """Returns uint8 (len(rows), C, H, W); raises `UnreadableImage` for a broken file."""
         paths = [self.paths[row] for row in rows]
-        return torch.stack([read_image(p, self.channels, self.size, self.scale) for p in paths])
+        # Where nobody collects, what is to be told was told when the set was settled.
+        with nullcontext() if remarks_of() else collecting():
+            return torch.stack([read_image(p, self.channels, self.size, self.scale) for p in paths])
 
     def name_of(self, row: int) -> str:
         """Returns the file's path."""

@@ -25,7 +25,9 @@ __all__ = ["FileScore", "Unreadable", "score_files"]
 
 Unreadable = Literal["row", "skip", "error"]
 
-_BATCH = 64
+_BATCH = 256
+_PART = 16
+"""Images of a batch that one thread reads."""
 _AHEAD = 2
 """Batches that are being read while one is scored."""
 
@@ -104,14 +106,18 @@ def _read_ahead(
     """Batches of paths with their images, or with the reason where one cannot be read."""
     config = detector.config
 
-    def read(path: str) -> tuple[Tensor | str, Remarks]:
+    def read(some: Sequence[str]) -> tuple[list[Tensor | str], Remarks]:
+        images: list[Tensor | str] = []
         with collecting() as found:
-            try:
-                return read_image(path, config.channels, config.image_size, config.scale), found
-            except UnreadableImage as error:
-                return error.reason, found
+            for path in some:
+                try:
+                    size = config.image_size
+                    images.append(read_image(path, config.channels, size, config.scale))
+                except UnreadableImage as error:
+                    images.append(error.reason)
+        return images, found
 
-    waiting: collections.deque[tuple[list[str], list[Future[tuple[Tensor | str, Remarks]]]]]
+    waiting: collections.deque[tuple[list[str], list[Future[tuple[list[Tensor | str], Remarks]]]]]
     waiting = collections.deque()
     given = iter(paths)
     pool = ThreadPoolExecutor(cores())
@@ -119,7 +125,8 @@ def _read_ahead(
         while True:
             batch = list(itertools.islice(given, _BATCH))
             if batch:
-                waiting.append((batch, [pool.submit(read, path) for path in batch]))
+                parts = [batch[start : start + _PART] for start in range(0, len(batch), _PART)]
+                waiting.append((batch, [pool.submit(read, part) for part in parts]))
             if not waiting:
                 return
             if batch and len(waiting) <= _AHEAD:
@@ -128,7 +135,7 @@ def _read_ahead(
             results = [future.result() for future in futures]
             for _, found in results:
                 remarks.add(found)
-            yield ready, [image for image, _ in results]
+            yield ready, [image for images, _ in results for image in images]
     finally:
         pool.shutdown(cancel_futures=True)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -137,3 +139,14 @@ def test_any_path_below_the_root_is_read_as_it_stands(path, label):
 def test_names(source, name):
     assert source_name(source) == name
     assert not has_test_split(source)
+
+
+def test_lists_and_names_need_not_be_utf8(tmp_path):
+    names = [b"caf\xe9.png", b"\xff.png"]
+    for name in names:
+        with open(os.fsencode(tmp_path) + b"/" + name, "wb") as file:
+            Image.new("RGB", (8, 8)).save(file, "PNG")
+    (tmp_path / "list.txt").write_bytes(b"".join(name + b" -1\n" for name in names))
+    images = image_list(str(tmp_path / "list.txt"), DATA)
+    assert [os.fsencode(name).rpartition(b"/")[2] for name in images.names()] == names
+    assert len(images.fetch([0, 1])) == 2
