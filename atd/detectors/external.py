@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from atd.detectors.base import Detector, DetectorInfo
+from atd.detectors.callables import CallableModule
 from atd.detectors.identity import content_digest
 from atd.errors import UserError, first_line
 from atd.inference import frozen
@@ -27,9 +28,10 @@ class External(Detector):
 
     The module is called with float images (N, C, H, W) in [0, 1] and gives scores (N,); larger =
     more likely OOD. Nothing else is asked of it: attributes such as `features` or `logits` are
-    its own affair. It is shared, not copied, and left in the mode it is in. A callable object that
-    is no module (pytorch-ood's fitted detectors) is moved between devices and types by its
-    attributes; what a plain function uses stays where it is.
+    its own affair. It is shared, not copied, and left in the mode it is in. What is no module
+    (pytorch-ood's fitted detectors, functions) moves between devices and types with the modules
+    and tensors that it holds, see `CallableModule`; what cannot compute in float64 stays in
+    float32.
 
     Args:
         module: The module or callable.
@@ -67,17 +69,15 @@ class External(Detector):
             )
         except ValueError as error:
             raise UserError(f"atd.External: {error}") from None
-        self.module = module
+        self.module = module if isinstance(module, nn.Module) else CallableModule(module)
         """What is called."""
-        if not isinstance(module, nn.Module):
-            self.inner = nn.ModuleList(_modules(_attributes(module)))
-            self.inner.training = False
+        self._single = False
         self.training = False
         self._try_out()
 
     def forward(self, images: Tensor) -> Tensor:
         """Scores (N,) of float images (N, C, H, W) in [0, 1], as the module gives them."""
-        scores = self.module(images)
+        scores = self.module(images.float() if self._single else images)
         name = self.config.name
         if not isinstance(scores, Tensor):
             kind = type(scores).__name__
@@ -91,7 +91,7 @@ class External(Detector):
             )
         if not scores.is_floating_point():
             raise UserError(f"{name} returned scores of type {scores.dtype}: they must be floats")
-        return scores
+        return scores.to(images.dtype) if self._single else scores
 
     def identity(self) -> bytes:
         """Kind, code, and all that the foreign object holds."""
@@ -99,9 +99,12 @@ class External(Detector):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> External:
         super()._apply(fn, recurse)
-        if not isinstance(self.module, nn.Module):
-            held = _attributes(self.module)
-            held.update({key: _moved(value, fn) for key, value in held.items()})
+        if fn(torch.zeros(0)).dtype == torch.float64:
+            try:
+                self._try_out()
+            except UserError:  # it converts to float32 itself, somewhere
+                super()._apply(_single, recurse)
+                self._single = True
         return self
 
     @torch.no_grad()
@@ -125,33 +128,10 @@ class External(Detector):
                     raise UserError(f"{self.config.name} gives noise a score that is not finite")
 
 
+def _single(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.dtype == torch.float64 else tensor
+
+
 def _named(value: object) -> str:
     name: str = getattr(value, "__name__", type(value).__name__)
     return name
-
-
-def _attributes(value: object) -> dict[str, Any]:
-    """What an object holds; nothing for a function."""
-    return vars(value) if hasattr(value, "__dict__") and not hasattr(value, "__code__") else {}
-
-
-def _modules(value: Any) -> list[nn.Module]:
-    """The modules among the attributes of an object: themselves, their methods, or in lists."""
-    for module in (value, getattr(value, "__self__", None)):
-        if isinstance(module, nn.Module):
-            return [module]
-    held = value.values() if isinstance(value, dict) else value
-    if not isinstance(value, dict | list | tuple):
-        return []
-    found = [module for item in held for module in _modules(item)]
-    return list(dict.fromkeys(found))
-
-
-def _moved(value: Any, move: Callable[[Tensor], Tensor]) -> Any:
-    if isinstance(value, Tensor):
-        return move(value)
-    if isinstance(value, list | tuple):
-        return type(value)(_moved(item, move) for item in value)
-    if isinstance(value, dict):
-        return {key: _moved(item, move) for key, item in value.items()}
-    return value

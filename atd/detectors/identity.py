@@ -20,6 +20,9 @@ _PASSING = ("training", "_compiled_call_impl")
 """Attributes of modules that change nothing in what a deployed one computes."""
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, torch.Size)
 
+Seen = dict[int, tuple[int, Any]]
+"""Objects by their id, which is theirs alone only while they live, with their numbers."""
+
 
 @functools.cache
 def house_digest() -> bytes:
@@ -55,15 +58,15 @@ def content_digest(value: Any) -> bytes:
     return digest.digest()
 
 
-def _feed(value: Any, digest: hashlib._Hash, seen: dict[int, int]) -> None:
+def _feed(value: Any, digest: hashlib._Hash, seen: Seen) -> None:
     digest.update(type(value).__qualname__.encode())
     if isinstance(value, _PLAIN):
         digest.update(repr(value).encode())
         return
     if id(value) in seen:  # the same object again, or a circle
-        digest.update(str(seen[id(value)]).encode())
+        digest.update(str(seen[id(value)][0]).encode())
         return
-    seen[id(value)] = len(seen)
+    seen[id(value)] = len(seen), value
     match value:
         case Tensor() | np.ndarray():
             digest.update(_bytes(torch.as_tensor(value)))
@@ -87,7 +90,7 @@ def _bytes(tensor: Tensor) -> bytes:
     )
 
 
-def _feed_code(value: Any, digest: hashlib._Hash, seen: dict[int, int]) -> None:
+def _feed_code(value: Any, digest: hashlib._Hash, seen: Seen) -> None:
     parts: tuple[Any, ...]
     if isinstance(value, types.MethodType):
         parts = (value.__self__, value.__func__)
@@ -102,7 +105,7 @@ def _feed_code(value: Any, digest: hashlib._Hash, seen: dict[int, int]) -> None:
     _feed(parts, digest, seen)
 
 
-def _feed_object(value: Any, digest: hashlib._Hash, seen: dict[int, int]) -> None:
+def _feed_object(value: Any, digest: hashlib._Hash, seen: Seen) -> None:
     if isinstance(value, type):
         digest.update(value.__qualname__.encode() + source_digest(value))
         return

@@ -45,9 +45,12 @@ def fitted(kind, network, images):
             return them.KNN(network[:5], k=3).fit(loader)
         case "openmax":
             return them.OpenMax(network).fit(loader)
+        case "vim":
+            weight, bias = network[5].weight.detach(), network[5].bias.detach()
+            return them.ViM(network[:5], d=4, w=weight, b=bias).fit(loader)
 
 
-@pytest.mark.parametrize("kind", ["energy", "odin", "mahalanobis", "knn", "openmax"])
+@pytest.mark.parametrize("kind", ["energy", "odin", "mahalanobis", "knn", "openmax", "vim"])
 def test_fitted_detectors_of_pytorch_ood_go_in_as_they_are(kind, network, images):
     theirs = fitted(kind, network, images)
     ours = External(theirs, **SHAPE)
@@ -153,3 +156,54 @@ def test_it_cannot_be_saved(tmp_path, network):
         ours.save_pretrained(tmp_path / "detector")
     assert not (tmp_path / "detector").exists()
     assert isinstance(ours, Detector)
+
+
+class Scorer:
+    def __init__(self, network):
+        self.parts = {"network": network, "shift": torch.tensor(1.0)}
+
+    def score(self, images):
+        return self.parts["shift"] - self.parts["network"](images).amax(1)
+
+
+seen_by_name = nn.Sequential(nn.Flatten(), nn.Linear(192, 2))
+
+
+def made(form, network):
+    """The same score in the forms that people write, with the network that each looks at."""
+    items = network
+    match form:
+        case "closure":
+            return lambda images: 1 - items(images).amax(1)
+        case "global":
+            return lambda images: 1 - seen_by_name(images).amax(1)
+        case "method":
+            return Scorer(network).score
+        case "method of a module":
+            return nn.Sequential(network, Largest()).forward
+
+
+class Largest(nn.Module):
+    def forward(self, logits):
+        return 1 - logits.amax(1)
+
+
+@pytest.mark.parametrize("form", ["closure", "global", "method", "method of a module"])
+def test_what_a_callable_sees_is_copied_and_moved_with_it(form, network, images):
+    torch.manual_seed(0)
+    used = seen_by_name if form == "global" else network
+    ours = External(made(form, network), **SHAPE)
+    expected = (1 - used(images).amax(1)).detach()
+    torch.testing.assert_close(ours.score(images), expected)
+    double = copy.deepcopy(ours).double()
+    assert double(images.double()).dtype == torch.float64
+    torch.testing.assert_close(double(images.double()).detach().float(), expected)
+    assert next(used.parameters()).dtype == torch.float32
+    assert torch.equal(ours.score(images), ours.score(images))
+    other = copy.deepcopy(ours)
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.add_(0.5)
+    assert not torch.equal(other.score(images), ours.score(images))
+    torch.testing.assert_close(ours.score(images), expected)
+    assert fingerprint(other) != fingerprint(ours)
