@@ -20,8 +20,7 @@ def compiled_function(function: Function, *, cuda_graphs: bool = False) -> Funct
 
     Args:
         function: Maps a tensor to a tensor.
-        cuda_graphs: On a GPU, replay whole passes. For inputs of one shape, and outputs that are
-            used up before the next call overwrites them.
+        cuda_graphs: On a GPU, replay whole passes. For inputs of one shape.
 
     Returns:
         The same function but for rounding. Its first calls take a minute.
@@ -29,12 +28,13 @@ def compiled_function(function: Function, *, cuda_graphs: bool = False) -> Funct
     Raises:
         UserError: When called, if torch cannot compile it here.
     """
-    mode = "reduce-overhead" if cuda_graphs and torch.cuda.is_available() else "default"
-    inner = torch.compile(function, mode=mode)
+    replayed = cuda_graphs and torch.cuda.is_available()
+    inner = torch.compile(function, mode="reduce-overhead" if replayed else "default")
 
     def checked(images: Tensor) -> Tensor:
         try:
-            return inner(images)
+            # What a graph returns is overwritten when it is replayed.
+            return inner(images).clone() if replayed else inner(images)
         except (torch._dynamo.exc.TorchDynamoException, RuntimeError) as error:
             if "ompil" not in f"{type(error).__name__} {error}":
                 raise

@@ -74,6 +74,7 @@ class Run:
         allow_import(config.backbone.architecture)
         torch.manual_seed(config.run.seed)
         torch.use_deterministic_algorithms(config.run.deterministic, warn_only=True)
+        torch.backends.cudnn.benchmark = not config.run.deterministic
 
     def execute(self) -> Results:
         """Runs all stages that are not finished yet.

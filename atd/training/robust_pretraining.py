@@ -102,8 +102,8 @@ class RobustPretraining:
         if self.objective.raises != "nothing" and isinstance(model, Backbone):
             self.frozen_pass = FrozenPass(model, bfloat16=bfloat16, compiled=compiled)
         self.trained_pass: Callable[[Tensor], Tensor] = model
-        # On a CPU compiling the training passes gains little and takes minutes.
-        if compiled and processes.device.type == "cuda":
+        # It takes most of a minute: too long for the short training of a helper, or on a CPU.
+        if compiled and objective != "standard" and processes.device.type == "cuda":
             self.trained_pass = compiled_function(model)
         self.optimizer = torch.optim.SGD(
             model.parameters(),
