@@ -272,19 +272,21 @@ class Detector(nn.Module, ABC):
         return (scores > limit) | ~scores.isfinite()
 
     @final
-    def save_pretrained(self, folder: str | Path, card: str = "") -> None:
+    def save_pretrained(self, folder: str | Path, card: str = "", *, half: bool = False) -> None:
         """Writes a detector folder; an older one is replaced only when the new one is complete.
 
         Args:
             folder: Where to write `config.json`, `model.safetensors` and `README.md`.
             card: The model card in Markdown.
+            half: Store large weights in float16, for half the size; they are
+                computed with in float32, and scores may change by a thousandth.
 
         Raises:
             UserError: The folder holds something else or cannot be written.
         """
         from atd.detectors.folder import write_detector
 
-        write_detector(self, Path(folder), card)
+        write_detector(self, Path(folder), card, half=half)
 
     @classmethod
     def from_pretrained(

@@ -32,6 +32,7 @@ from atd.detectors.weights import (
     open_weights,
     require_fit,
     require_sound,
+    stored_in_half,
 )
 from atd.errors import UserError
 from atd.files import read_regular, replacing_folder
@@ -43,7 +44,7 @@ _LONGEST_CONFIG = 16 * 2**20
 _ATTEMPTS = 100
 
 
-def write_detector(detector: Detector, folder: Path, card: str = "") -> None:
+def write_detector(detector: Detector, folder: Path, card: str = "", *, half: bool = False) -> None:
     """Writes a detector folder; an older one is replaced only when the new one is complete.
 
     Whoever reads meanwhile finds the old or the new one. Files that somebody put beside those of
@@ -53,10 +54,11 @@ def write_detector(detector: Detector, folder: Path, card: str = "") -> None:
         detector: The detector.
         folder: Where to write.
         card: The model card in Markdown.
+        half: Store large weights in float16, see `Detector.save_pretrained`.
 
     Raises:
-        UserError: The folder holds something else or cannot be written, or the detector is not
-            fitted or cannot be rebuilt from a description.
+        UserError: The folder holds something else or cannot be written, a weight is too large for
+            float16, or the detector is not fitted or cannot be rebuilt from a description.
     """
     from safetensors import SafetensorError
     from safetensors.torch import save
@@ -70,6 +72,8 @@ def write_detector(detector: Detector, folder: Path, card: str = "") -> None:
             name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
             for name, value in state.items()
         }
+        if half:
+            contiguous = {name: _halved(name, value) for name, value in contiguous.items()}
         weights = save(contiguous)
         digest = hashlib.sha256(weights).hexdigest()
         config = dataclasses.replace(detector.config, format=FORMAT, weights_sha256=digest)
@@ -86,6 +90,14 @@ def write_detector(detector: Detector, folder: Path, card: str = "") -> None:
             "command again"
         ) from None
     detector.config = config
+
+
+def _halved(name: str, values: Tensor) -> Tensor:
+    if not stored_in_half(values):
+        return values
+    if not (halved := values.half()).isfinite().all():
+        raise UserError(f"{name}: a weight is too large for float16; save with half=False")
+    return halved
 
 
 def _require_complete(detector: Detector) -> None:

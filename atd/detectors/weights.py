@@ -21,7 +21,16 @@ from atd.backbones.base import Backbone
 from atd.errors import UserError, first_line
 from atd.files import require_regular
 
-__all__ = ["Stored", "Weights", "bounded", "open_weights", "require_fit", "require_sound"]
+__all__ = [
+    "Stored",
+    "Weights",
+    "bounded",
+    "is_double",
+    "open_weights",
+    "require_fit",
+    "require_sound",
+    "stored_in_half",
+]
 
 _TYPES = {
     "F64": torch.float64,
@@ -35,6 +44,10 @@ _TYPES = {
     "U8": torch.uint8,
     "BOOL": torch.bool,
 }
+
+
+_LARGE = 1024
+"""Numbers in a tensor from which storing it in float16 is worth while."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,9 +169,14 @@ def require_fit(weights: Weights, skeleton: nn.Module) -> None:
     double = is_double(weights.header)
     for name, tensor in wanted.items():
         dtype = torch.float64 if double and tensor.is_floating_point() else tensor.dtype
-        if weights.header[name].dtype != dtype:
-            found = weights.header[name].dtype
+        found = weights.header[name].dtype
+        if found != dtype and not (found == torch.float16 and stored_in_half(tensor)):
             raise UserError(f"{refusal}{name} is of type {found} in place of {dtype}")
+
+
+def stored_in_half(tensor: Tensor) -> bool:
+    """Whether a tensor may be stored in float16: the large ones, not statistics and biases."""
+    return tensor.dtype == torch.float32 and tensor.ndim > 1 and tensor.numel() >= _LARGE
 
 
 def is_double(header: Mapping[str, Stored]) -> bool:

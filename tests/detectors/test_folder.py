@@ -13,8 +13,11 @@ from making import line_of, make_detector, some_images
 from safetensors.torch import load_file, save
 
 import atd
+from atd.backbones import build_backbone
+from atd.config import BackboneConfig
 from atd.detectors.base import Detector
 from atd.detectors.build import build_detector
+from atd.detectors.energy import Energy
 from atd.detectors.kinds import KINDS
 from atd.errors import UserError
 
@@ -422,3 +425,29 @@ def test_it_is_pushed_with_all_its_files(monkeypatch, nearest):
     monkeypatch.setattr(huggingface_hub, "upload_folder", upload)
     assert nearest.push_to_hub("me/mine", token="t") == "https://example.org/me/mine/t"
     assert sent.keys() == {"config.json", "model.safetensors", "README.md"}
+
+
+def test_half_the_size_and_nearly_the_same_scores(tmp_path):
+    network = build_backbone(BackboneConfig(width=8), channels=3, classes=2, image_size=16)
+    detector = Energy(network.eval(), image_size=16, classes=["a", "b"])
+    images = torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    for name, half in (("whole", False), ("half", True)):
+        detector.save_pretrained(tmp_path / name, half=half)
+    sizes = [(tmp_path / name / "model.safetensors").stat().st_size for name in ("half", "whole")]
+    assert sizes[0] < 0.6 * sizes[1]
+    loaded = Detector.from_pretrained(tmp_path / "half")
+    assert {p.dtype for p in loaded.parameters()} == {torch.float32}
+    assert torch.allclose(loaded.score(images), detector.score(images), atol=1e-2)
+    loaded.save_pretrained(tmp_path / "again", half=True)
+    again = Detector.from_pretrained(tmp_path / "again")
+    assert torch.equal(again.score(images), loaded.score(images))
+
+
+def test_a_weight_too_large_for_half_is_named(tmp_path):
+    network = build_backbone(BackboneConfig(width=8), channels=3, classes=2, image_size=16)
+    detector = Energy(network.eval(), image_size=16, classes=["a", "b"])
+    with torch.no_grad():
+        network.groups[3][0].conv1.weight[0] = 1e6
+    with pytest.raises(UserError, match=r"groups.3.0.conv1.weight: .* half=False"):
+        detector.save_pretrained(tmp_path / "half", half=True)
+    assert not (tmp_path / "half").exists()
