@@ -7,11 +7,16 @@ import contextlib
 import math
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from atd.errors import UserError, run_command
+
+if TYPE_CHECKING:
+    from atd.data.remarks import Remarks
+    from atd.detectors.streaming import FileScore, Unreadable
+    from atd.training.processes import Processes
 
 __all__ = ["main"]
 
@@ -22,7 +27,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Scores images; larger = more likely out-of-distribution.",
         epilog="Columns: path, score, is_ood (score above the threshold; empty without one) and "
         "error. An image without a score has is_ood=true and the reason in its row. Under torchrun "
-        "one process does the work.",
+        "the processes share the work, and the first one writes.",
     )
     parser.add_argument("detector", metavar="DETECTOR", help="a detector folder")
     parser.add_argument(
@@ -84,39 +89,71 @@ def _threshold(text: str | None, stored: float | None) -> float | None:
     return value
 
 
-def _device(name: str) -> str:
-    import torch
-
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device cuda: no CUDA device is available; use --device cpu")
-    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
-
-
 def _run(arguments: argparse.Namespace) -> None:
-    if os.environ.get("RANK", "0") != "0":
-        return
     from atd.data.given import given_images, require_given
     from atd.data.listing import LeftOut
     from atd.data.reading import notice
-    from atd.detectors.base import Detector
-    from atd.detectors.streaming import Unreadable, score_files
     from atd.reporting.score_rows import write_rows
 
-    if (others := int(os.environ.get("WORLD_SIZE", "1")) - 1) > 0:
-        notice(f"atd-score works with one process; the {others} others of the launcher do nothing")
-    detector = Detector.from_pretrained(arguments.detector, _device(arguments.device))
-    threshold = _threshold(arguments.threshold, detector.threshold)
-    require_given(arguments.images)
+    is_main = os.environ.get("RANK", "0") == "0"
+    if is_main:  # before the others are waited for
+        require_given(arguments.images)
+        _threshold(arguments.threshold, None)
     left_out = LeftOut()
     paths = given_images(arguments.images, left_out, null=arguments.null)
+    with contextlib.closing(_rows(arguments, paths)) as rows:
+        if is_main:
+            with _destination(arguments.output) as stream:
+                write_rows(rows, arguments.format, stream)
+        else:
+            for _ in rows:
+                pass
+    if left_out:
+        notice(f"{left_out.total} left out: {left_out}")
+
+
+def _rows(arguments: argparse.Namespace, paths: Iterator[str]) -> Generator[FileScore, None, None]:
+    """The rows to write; on all but the main process nothing, once the work is done."""
+    from atd.data.remarks import Remarks
+    from atd.detectors.base import Detector
+    from atd.detectors.streaming import score_files, settle_rows
+
+    processes, device = _processes(arguments.device)
+    detector = Detector.from_pretrained(arguments.detector, device)
+    threshold = _threshold(arguments.threshold, detector.threshold)
+    remarks = Remarks()
+
+    def score(some: Iterable[str], remarks: Remarks) -> Iterator[FileScore]:
+        return score_files(detector, some, threshold, remarks)
+
     unreadable: Unreadable = "row"
     if arguments.strict or arguments.skip_unreadable:
         unreadable = "error" if arguments.strict else "skip"
-    with _destination(arguments.output) as stream:
-        rows = score_files(detector, paths, threshold, unreadable=unreadable)
-        write_rows(rows, arguments.format, stream)
-    if left_out:
-        notice(f"{left_out.total} left out: {left_out}")
+    if processes is None:
+        yield from settle_rows(score(paths, remarks), unreadable, remarks, detector.config.scale)
+        return
+    from atd.commands.together import score_together
+
+    with contextlib.closing(score_together(processes, paths, score, remarks)) as rows:
+        if processes.is_main:
+            yield from settle_rows(rows, unreadable, remarks, detector.config.scale)
+        else:
+            yield from rows
+    processes.close()
+
+
+def _processes(device: str) -> tuple[Processes | None, str]:
+    """All processes, where there are several, and the device of this one."""
+    import torch
+
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda: no CUDA device is available; use --device cpu")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        from atd.training.processes import Processes
+
+        processes = Processes(device)
+        return processes, str(processes.device)
+    return None, ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

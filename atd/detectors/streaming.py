@@ -21,7 +21,7 @@ from atd.data.spreading import cores
 from atd.detectors.base import Detector
 from atd.errors import UserError, printable
 
-__all__ = ["FileScore", "Unreadable", "score_files"]
+__all__ = ["FileScore", "Unreadable", "score_files", "settle_rows"]
 
 Unreadable = Literal["row", "skip", "error"]
 
@@ -41,63 +41,78 @@ class FileScore:
         score: Larger = more likely OOD; None where there is none.
         is_ood: Whether it is out-of-distribution; None without a threshold. An image in doubt is.
         error: Why there is no score, else empty.
+        readable: Whether the file could be decoded.
     """
 
     path: str
     score: float | None
     is_ood: bool | None
     error: str = ""
+    readable: bool = True
 
 
 def score_files(
-    detector: Detector,
-    paths: Iterable[str],
-    threshold: float | None,
-    *,
-    unreadable: Unreadable = "row",
+    detector: Detector, paths: Iterable[str], threshold: float | None, remarks: Remarks
 ) -> Iterator[FileScore]:
-    """Scores files one batch after the other, reading ahead; counts are told at the end.
+    """Scores files one batch after the other, reading ahead.
 
     Args:
         detector: The detector.
         paths: The files; any number.
         threshold: A score above it is out-of-distribution.
-        unreadable: What becomes of an image that cannot be read: a row that says why, nothing
-            but a count, or the end.
+        remarks: Takes in what is noticed about the images.
 
     Yields:
         A row for each file, in order.
+    """
+    for batch, images in _read_ahead(detector, paths, remarks):
+        yield from _score_batch(detector, batch, images, threshold)
+
+
+def settle_rows(
+    rows: Iterable[FileScore], unreadable: Unreadable, remarks: Remarks, scale: str
+) -> Iterator[FileScore]:
+    """Passes rows on, decides on unreadable images, and tells the counts at the end.
+
+    Args:
+        rows: As `score_files` gives them.
+        unreadable: What becomes of an image that cannot be read: a row that says why, nothing
+            but a count, or the end.
+        remarks: What was noticed, complete when the rows are.
+        scale: The detector's `scale`.
+
+    Yields:
+        The rows that are to be written.
 
     Raises:
-        UserError: No file is given, one cannot be read (`error`), or none can (`skip`).
+        UserError: There is no row, an image cannot be read (`error`), or none can (`skip`).
     """
-    remarks = Remarks()
-    total = failed = 0
-    bar = tqdm(unit="img", delay=1, leave=False, disable=None)
-    with bar:
-        for batch, images in _read_ahead(detector, paths, remarks):
-            rows = _score_batch(detector, batch, images, threshold)
-            for row, image in zip(rows, images, strict=True):
-                failed += bool(row.error)
-                if isinstance(image, str) and unreadable == "error":
-                    raise UserError(
-                        f"{printable(row.path)}: {row.error}; leave it out, or leave out --strict"
-                    )
-                if not (isinstance(image, str) and unreadable == "skip"):
-                    yield row
-            total += len(batch)
-            bar.update(len(batch))
+    total = failed = written = 0
+    with tqdm(unit="img", delay=1, leave=False, disable=None) as bar:
+        for row in rows:
+            total += 1
+            failed += bool(row.error)
+            bar.update()
+            if row.readable or unreadable == "row":
+                written += 1
+                yield row
+            elif unreadable == "error":
+                raise UserError(
+                    f"{printable(row.path)}: {row.error}; leave it out, or leave out --strict"
+                )
     if not total:
         raise UserError("no images given")
-    if failed == total and unreadable == "skip":
+    if not written:
         raise UserError(
             f"none of the {total} image(s) can be read; without --skip-unreadable each row says why"
         )
-    for line in remarks.lines(detector.config.scale):
+    for line in remarks.lines(scale):
         notice(line)
-    if failed:
-        skipped = "left out" if unreadable == "skip" else "without a score, called OOD"
-        notice(f"{failed} of {total} image(s) {skipped}")
+    if total > written:
+        notice(f"{total - written} of {total} image(s) left out, as they cannot be read")
+    if failed > total - written:
+        doubtful = failed - (total - written)
+        notice(f"{doubtful} of {total} image(s) without a score, called OOD")
 
 
 def _read_ahead(
@@ -151,7 +166,7 @@ def _score_batch(
     rows = []
     for path, image in zip(batch, images, strict=True):
         if isinstance(image, str):
-            rows.append(FileScore(path, None, True, image))
+            rows.append(FileScore(path, None, True, image, readable=False))
             continue
         score = next(scores)
         if math.isfinite(score):

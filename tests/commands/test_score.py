@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import itertools
@@ -18,6 +19,7 @@ import torch
 from PIL import Image
 
 from atd.commands import score
+from atd.data.remarks import Remarks
 from atd.detectors.base import Detector
 from atd.detectors.build import build_detector
 from atd.detectors.config import DetectorConfig
@@ -141,7 +143,7 @@ def test_output_file_is_written_whole_or_not_at_all(capsys, tmp_path, detector, 
     assert output.read_text() == before
     assert {file.name for file in tmp_path.iterdir()} == {"scores.csv", "broken.png"}
     score.main([str(word) for word in (*words[:-1], "--skip-unreadable")])
-    assert "1 of 71 image(s) left out" in capsys.readouterr().err
+    assert "1 of 71 image(s) left out, as they cannot be read" in capsys.readouterr().err
     assert output.read_text() == before
 
 
@@ -153,11 +155,6 @@ def test_mistakes_are_one_line(capsys, monkeypatch, tmp_path, detector, images):
     assert "cannot be written" in fail(capsys, detector, images[0], "--output", output)
     monkeypatch.setattr(sys, "stdin", io.StringIO(""))
     assert "no images given" in fail(capsys, detector, "-")
-
-
-def test_a_second_process_of_torchrun_stays_silent(capsys, monkeypatch, detector, images):
-    monkeypatch.setenv("RANK", "1")
-    assert run(capsys, detector, images[0]) == ""
 
 
 def test_a_reader_that_stops_early_is_no_fault(detector, images):
@@ -364,14 +361,46 @@ def test_names_are_read_as_they_come(monkeypatch, detector, images):
     """A list without an end is scored all the same, in order."""
     served = itertools.count()
     names = (str(images[0] / f"{next(served) % 70:02}.png") for _ in itertools.repeat(None))
-    rows = score_files(Detector.from_pretrained(detector), names, None)
+    rows = score_files(Detector.from_pretrained(detector), names, None, Remarks())
     first = list(itertools.islice(rows, 1000))
     assert next(served) <= 1000 + 4 * 256
     assert [row.path for row in first[:70]] == [row.path for row in first[70:140]]
 
 
-def test_other_processes_are_told_of(capsys, monkeypatch, detector, images):
-    monkeypatch.setenv("WORLD_SIZE", "3")
-    monkeypatch.setenv("RANK", "0")
-    score.main([str(detector), str(images[0])])
-    assert "the 2 others of the launcher do nothing" in capsys.readouterr().err
+def together(processes, folder, names, stop):
+    """What two processes give, run by each of them."""
+    from atd.commands.together import score_together
+
+    detector = Detector.from_pretrained(folder)
+    rows = score_together(
+        processes,
+        names if processes.is_main else [],
+        lambda some, remarks: score_files(detector, some, 0.0, remarks),
+        Remarks(),
+    )
+    with contextlib.closing(rows):
+        return [(row.path, row.score, row.error) for row in itertools.islice(rows, stop)]
+
+
+@pytest.mark.parametrize("stop", [None, 3])
+def test_processes_share_the_work_and_keep_the_order(pool, tmp_path, detector, images, stop):
+    names = [str(images[0] / f"{index % 70:02}.png") for index in range(2100)]
+    names[5] = names[1500] = str(tmp_path / "missing.png")
+    first, second = pool(together, str(detector), names, stop)
+    alone = list(score_files(Detector.from_pretrained(detector), names[:1100], 0.0, Remarks()))
+    assert second == []
+    assert [path for path, _, _ in first] == names[:stop]
+    for row, (_, value, error) in zip(alone, first, strict=False):
+        assert (value, error) == (pytest.approx(row.score, abs=1e-6), row.error)
+
+
+@pytest.mark.dist
+def test_under_torchrun_one_process_writes(tmp_path, detector, images):
+    output = tmp_path / "rows.csv"
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command += ["-m", "atd.score", str(detector), str(images[0]), "--output", str(output)]
+    done = subprocess.run([*command, "--device=cpu"], capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    assert [row["path"] for row in table(output.read_text())] == [
+        str(path) for path in sorted(images[0].iterdir())
+    ]
