@@ -331,6 +331,24 @@ def test_pixels_need_no_backbone(start, tmp_path):
     assert {file.name.partition(".")[0] for file in states} == {"atd"}
 
 
+def test_the_backbone_of_a_detector_folder_is_taken_as_it_was_built(start, tiny_run):
+    folder = tiny_run.folder / "detector"
+    source = Detector.from_pretrained(folder).backbone
+    other = ["backbone.width=8", "backbone.activation=relu", "backbone.features=multi"]
+    run = start(f"backbone.weights={folder}", *other).until("weights")
+    assert run.backbone.config.width == source.config.width == 4
+    assert run.backbone.config.activation == source.config.activation == "silu"
+    assert run.backbone.feature_dim == 2 * (4 + 8 + 16 + 32)
+    images = torch.rand(2, 1, 8, 8)
+    assert torch.equal(run.backbone.eval()(images), source(images))
+
+
+def test_one_s_own_network_must_have_the_classes_that_it_is_trained_on(start):
+    run = start("backbone.architecture=import:nets:small", "data.channels=3")
+    with pytest.raises(UserError, match="gives 5 logits, but pre-training needs 10"):
+        run.until("pretrain")
+
+
 def test_given_weights_replace_pretraining(start, tiny_run, tmp_path):
     weights = tiny_run.folder / "detector" / "model.safetensors"
     detector, backbone, _ = start(f"backbone.weights={weights}", "atd.epochs=1").train()
