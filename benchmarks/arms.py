@@ -17,10 +17,9 @@ from atd.data.splits import load_splits
 from atd.errors import run_command
 from atd.metrics import CONDITIONS
 from atd.pipeline import Run
-from atd.reporting.wording import attack_words
 from atd.run_folder import RunFolder
 from atd.training.processes import Processes
-from benchmarks.far_sets import judge_far_sets
+from benchmarks.far_sets import judge_far_sets, words_of
 from benchmarks.recipe_runs import Record, Runs, footer, of_recipe, parser, run_missing, spread
 from benchmarks.stages import copy_stages
 
@@ -84,7 +83,7 @@ def _page(runs: Runs, title: str) -> str:
         if mine := [run["mean"] for run in of_recipe(runs, arm).values()]:
             cells = " | ".join(spread([mean[name] for mean in mine]) for name in CONDITIONS)
             rows.append(f"| {arm} | `{' '.join(options)}` | {len(mine)} | {cells} |")
-    attack = attack_words(next(iter(runs.values()))["attack"])
+    attack = words_of(next(iter(runs.values())))
     return f"""# Arms: {title}
 
 Mean AUROC over the far OOD test sets ± standard deviation over seeds, clean and with ID images,

@@ -10,6 +10,7 @@ Finished runs are kept in the JSON file beside the table; the same command goes 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
 from pathlib import Path
 
@@ -18,11 +19,10 @@ from atd.config import Config, load
 from atd.data.splits import DataSplits, load_splits
 from atd.errors import run_command
 from atd.pipeline import Run
-from atd.reporting.wording import attack_words
 from atd.training.logbook import Logbook
 from atd.training.processes import Processes
 from atd.training.tasks import Ingredients, adversarial_gan
-from benchmarks.far_sets import judge_far_sets
+from benchmarks.far_sets import judge_far_sets, words_of
 from benchmarks.recipe_runs import Record, Runs, footer, of_recipe, parser, run_missing, spread
 from benchmarks.stages import pretrained
 
@@ -60,12 +60,15 @@ def main() -> None:
 def _main() -> None:
     options = parser(__doc__ or "", BUDGETS, name="attack_budget", flag="--budgets")
     arguments = options.parse_intermixed_args()
-    splits = load_splits(load(arguments.config, arguments.overrides))
-    far = {name: images for name, images in splits.ood_test.items() if splits.roles[name] == "far"}
-    splits = dataclasses.replace(splits, ood_test=far)
+
+    @functools.cache
+    def splits() -> DataSplits:
+        found = load_splits(load(arguments.config, arguments.overrides))
+        far = {name: item for name, item in found.ood_test.items() if found.roles[name] == "far"}
+        return dataclasses.replace(found, ood_test=far)
 
     def measure(_: str, config: Config) -> Record:
-        return _measure(config, splits, arguments.work / f"backbone-{config.run.seed}")
+        return _measure(config, splits(), arguments.work / f"backbone-{config.run.seed}")
 
     def page(runs: Runs) -> str:
         return budget_page(runs) + footer(arguments, runs)
@@ -114,7 +117,7 @@ def budget_page(runs: Runs) -> str:
         for name, options in BUDGETS.items()
         if (found := of_recipe(runs, name))
     ]
-    attack = attack_words(next(iter(runs.values()))["attack"])
+    attack = words_of(next(iter(runs.values())))
     return f"""# How many attack steps the discriminator's training needs
 
 AUROC with ID and OOD images attacked, mean over the far sets, on the backbone of each seed

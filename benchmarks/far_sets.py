@@ -5,36 +5,31 @@ from __future__ import annotations
 import statistics
 from typing import Any
 
-from atd.attacks.suite import Member
 from atd.config import Config
 from atd.data.evaluation_sets import EvaluationSets
 from atd.data.splits import DataSplits
 from atd.detectors.base import Detector
+from atd.evaluation.results import AttackFacts
 from atd.evaluation.settings import settings_from
 from atd.metrics import CONDITIONS, auroc
+from atd.reporting.wording import attack_words
 
-__all__ = ["judge_far_sets"]
+__all__ = ["judge_far_sets", "words_of"]
 
 
-def judge_far_sets(
-    detector: Detector,
-    splits: DataSplits,
-    config: Config,
-    members: tuple[Member, ...] | None = None,
-) -> dict[str, Any]:
+def judge_far_sets(detector: Detector, splits: DataSplits, config: Config) -> dict[str, Any]:
     """Judges a detector on a CPU.
 
     Args:
         detector: What is judged.
         splits: The image sets.
         config: Attack, limit and seed.
-        members: Attacks instead of those of the config's tier.
 
     Returns:
         `mean` over the far sets by condition, `sets` with AUROC under each condition, `attack`.
     """
     settings = settings_from(config, progress=False)
-    attack = settings.attack(members)
+    attack = settings.attack()
     sets = EvaluationSets.of(splits).limited(config.evaluate.limit, config.run.seed)
     inside = settings.score(detector, sets.id_test, 1, attack)
     found = {}
@@ -49,6 +44,7 @@ def judge_far_sets(
         "mean": dict(zip(CONDITIONS, means, strict=True)),
         "sets": found,
         "attack": {
+            "tier": settings.tier.name,
             "epsilon": settings.epsilon,
             "steps": settings.tier.steps,
             "restarts": settings.tier.restarts,
@@ -56,3 +52,8 @@ def judge_far_sets(
             "members": [str(member) for member in attack.members],
         },
     }
+
+
+def words_of(run: dict[str, Any]) -> str:
+    """The attack of what `judge_far_sets` found, in one phrase."""
+    return attack_words(AttackFacts(**{"tier": "custom", **run["attack"]}))
