@@ -42,9 +42,8 @@ def import_detector(
             )
         if image_size is None or channels is None:
             raise UserError(
-                f"{words}: gives a {type(found).__name__}; return atd.External(module, image_size="
-                "..., channels=...), or say what images it takes: data.image_size=... "
-                "data.channels=..."
+                f"{words}: gives a {type(found).__name__}, which does not say what images it "
+                "takes; return atd.External(module, image_size=..., channels=...)"
             )
         title = name.rpartition(":")[2]
         found = External(found, image_size=image_size, channels=channels, name=title)

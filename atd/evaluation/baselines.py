@@ -3,44 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
 from atd.backbones.base import Backbone
 from atd.data.evaluation_sets import EvaluationSets
-from atd.data.images import FIT_IMAGES, ImageSet, batches
+from atd.data.images import FIT_IMAGES
 from atd.detectors.base import Detector, DetectorInfo, Need
 from atd.detectors.baselines import BASELINES as UNMOVED
 from atd.detectors.baselines import build_baseline
-from atd.detectors.fitting import FitData
+from atd.detectors.fitting import FitData, SetBatches
 from atd.detectors.kinds import KINDS, kind_class
 from atd.errors import UserError
 
-__all__ = ["FitBatches", "build_baselines"]
-
-_BATCH = 256
-
-
-@dataclass(frozen=True)
-class FitBatches:
-    """Batches of a set for fitting, which can be iterated any number of times.
-
-    Attributes:
-        images: The set.
-        device: Where the detector is.
-    """
-
-    images: ImageSet
-    device: torch.device
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Float images (B, C, H, W) in [0, 1] and labels (B,)."""
-        order = torch.arange(len(self.images)).split(_BATCH)
-        for pixels, labels, _ in batches(self.images, order):
-            yield pixels.to(self.device).float() / 255, labels.to(self.device)
+__all__ = ["build_baselines"]
 
 
 def build_baselines(
@@ -129,7 +106,7 @@ def _build(
         given = (
             ()
             if sets.id_train is None
-            else FitBatches(sets.id_train.take(FIT_IMAGES, seed), device)
+            else SetBatches(sets.id_train.take(FIT_IMAGES, seed), device)
         )
         return _Unmoved(build_baseline(kind, backbone, given), detector, kind).eval()
     found = kind_class(kind)(
@@ -140,9 +117,9 @@ def _build(
         name=kind,
     ).to(device)
     if "fitting" in found.info.needs and sets.id_train is not None:
-        inside = FitBatches(sets.id_train.take(FIT_IMAGES, seed), device)
+        inside = SetBatches(sets.id_train.take(FIT_IMAGES, seed), device)
         outside = None
         if "outliers" in found.info.needs and sets.outliers is not None:
-            outside = FitBatches(sets.outliers.take(FIT_IMAGES, seed), device)
+            outside = SetBatches(sets.outliers.take(FIT_IMAGES, seed), device)
         found = found.fit(FitData(id=inside, outliers=outside), seed=seed)
     return found.eval().requires_grad_(False)

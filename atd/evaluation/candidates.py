@@ -14,6 +14,7 @@ import torch
 from atd.backbones.base import Backbone
 from atd.config import Config
 from atd.detectors.base import Detector
+from atd.detectors.imported import import_detector
 from atd.errors import UserError
 from atd.evaluation.cache import fingerprint
 from atd.evaluation.record import recorded_config
@@ -145,7 +146,7 @@ def load_candidates(words: Sequence[str]) -> Candidates:
 
 
 def _load(word: str) -> Detector:
-    return Detector.from_pretrained(word)
+    return import_detector(word) if word.startswith("import:") else Detector.from_pretrained(word)
 
 
 def _require_own(folder: Path, detector: Detector, name: str, path: str) -> None:
