@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from tqdm import tqdm
 
 from atd.backbones import Backbone, allow_import
-from atd.backbones.weights import load_weights
+from atd.backbones.weights import load_weights, require_weights
 from atd.config import Config
 from atd.data.evaluation_sets import EvaluationSets
 from atd.data.fingerprint import fingerprint_images
@@ -137,6 +138,8 @@ class Run:
         """Claims the folder and reads the images."""
         self.processes.on_main(lambda: self.folder.claim(self.config))
         self.log.start(self.processes)
+        if _takes_weights(self.config):
+            require_weights(Path(self.config.backbone.weights))
         if self.splits is None:
             names = self.processes.agree(self.folder.set_names())
             with self.processes.accelerator.main_process_first():

@@ -84,10 +84,7 @@ def read_checkpoint(path: Path) -> list[Table]:
     """
     if os.path.isdir(path):
         return [Table(_detector_tensors(path))]
-    try:
-        require_regular(path)
-    except UserError as error:
-        raise UserError(f"backbone.weights: {error}") from None
+    require_regular(path)
     head, size = _first_bytes(path), path.stat().st_size
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < size:
         return [Table(_read_safetensors(path))]

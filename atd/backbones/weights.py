@@ -18,8 +18,9 @@ from atd.backbones.matching import Match, best_match, refuse_misfit
 from atd.config import BackboneConfig
 from atd.config.values import build
 from atd.errors import UserError, first_line
+from atd.files import require_regular
 
-__all__ = ["Loaded", "adopted", "load_weights"]
+__all__ = ["Loaded", "adopted", "load_weights", "require_weights"]
 
 _MEAN = re.compile(r"(^|\.)(?!running_)(\w*_)?(mean|mu)$")
 _STD = re.compile(r"(^|\.)(\w*_)?(std|sigma)$")
@@ -71,6 +72,21 @@ def adopted(config: BackboneConfig, image_size: int) -> BackboneConfig:
     )
 
 
+def require_weights(path: Path) -> None:
+    """Refuses a place without weights, before hours of reading images.
+
+    Raises:
+        UserError: There is neither a plain file nor the folder of a detector.
+    """
+    if path.is_dir():
+        read_description(path)
+        return
+    try:
+        require_regular(path)
+    except UserError as error:
+        raise UserError(f"backbone.weights: {error}") from None
+
+
 def load_weights(
     backbone: Backbone,
     path: str | Path,
@@ -95,6 +111,7 @@ def load_weights(
             network's, not finite, or for another number of classes than a head that is needed.
     """
     path = Path(path)
+    require_weights(path)
     inner = _inner_prefix(backbone)
     expected = {
         key.removeprefix(inner): value

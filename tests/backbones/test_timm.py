@@ -70,3 +70,23 @@ def test_missing_timm_names_the_remedy(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(UserError, match="pip install timm"):
         build("resnet18", "last")
+
+
+@pytest.mark.parametrize(
+    ("name", "size"), [("vit_gigantic_patch14_224", 224), ("resnet50", 4096), ("test_maxvit", 64)]
+)
+def test_on_the_meta_device_nothing_is_allocated(name, size):
+    pytest.importorskip("timm", reason=REASON)
+    with torch.device("meta"):
+        backbone = build(name, "multi", size=size)
+    assert all(value.is_meta for value in backbone.state_dict().values())
+
+
+def test_head_stages_and_usual_normalisation_are_known():
+    pytest.importorskip("timm", reason=REASON)
+    backbone = build("test_resnet", "multi")
+    images = torch.rand(2, 3, 32, 32)
+    last = backbone.activations(images, backbone.stage_layers)[-1][1]
+    assert torch.equal(last, backbone.stages(images)[-1])
+    assert backbone.get_submodule(backbone.head_name) is backbone.model.get_classifier()
+    assert backbone.customary == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
