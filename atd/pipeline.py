@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from tqdm import tqdm
 
+from atd import plan
 from atd.backbones import Backbone, allow_import
 from atd.backbones.weights import load_weights, require_weights
 from atd.config import Config
@@ -195,7 +196,8 @@ class Stage:
         makes: The attribute of `Run` that it sets.
         leaves: What it leaves in the run folder.
         applies: Whether a run with these options has it.
-        work: What it does.
+        work: Does it.
+        plan: Says in a few words what it does.
     """
 
     name: str
@@ -204,6 +206,7 @@ class Stage:
     leaves: tuple[str, ...]
     applies: Callable[[Config], bool]
     work: Callable[[Run], None]
+    plan: Callable[[Config], str]
 
 
 def stages_of(config: Config) -> list[Stage]:
@@ -307,12 +310,20 @@ def _report(run: Run) -> None:
 
 
 STAGES: tuple[Stage, ...] = (
-    Stage("helper", (), "helper", ("state",), _needs_helper, _helper),
-    Stage("pretrain", ("helper",), "backbone", ("state",), _pretrains, _pretrain),
-    Stage("weights", (), "backbone", (), _takes_weights, _weights),
-    Stage("atd", ("backbone",), "detector", ("state",), _always, _atd),
-    Stage("evaluate", ("detector", "backbone"), "evaluation", ("detector",), _always, _evaluate),
-    Stage("report", ("evaluation",), "", ("report",), _always, _report),
+    Stage("helper", (), "helper", ("state",), _needs_helper, _helper, plan.helper),
+    Stage("pretrain", ("helper",), "backbone", ("state",), _pretrains, _pretrain, plan.pretrain),
+    Stage("weights", (), "backbone", (), _takes_weights, _weights, plan.weights),
+    Stage("atd", ("backbone",), "detector", ("state",), _always, _atd, plan.atd),
+    Stage(
+        "evaluate",
+        ("detector", "backbone"),
+        "evaluation",
+        ("detector",),
+        _always,
+        _evaluate,
+        plan.evaluate,
+    ),
+    Stage("report", ("evaluation",), "", ("report",), _always, _report, plan.report),
 )
 """All stages in their order; a run has those that apply to its options."""
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -22,6 +23,7 @@ from torch import Tensor
 
 from atd.errors import UserError
 from atd.training.contact import in_contact, not_forever
+from atd.training.launcher import ignored_options, refuse_unknown_engines
 from atd.training.stopwatch import exchanging
 
 __all__ = ["Processes", "micro_batches"]
@@ -45,13 +47,14 @@ class Processes:
             (`run.timeout_minutes`).
 
     Raises:
-        UserError: CUDA was asked for and is not there.
+        UserError: CUDA was asked for and is not there, or a launcher asks for what is not here.
         LostContact: Another process did not come, or died meanwhile.
     """
 
     def __init__(self, device: str = "auto", timeout_minutes: float = 30.0) -> None:
         if device == "cuda" and not torch.cuda.is_available():
             raise UserError("run.device=cuda: no CUDA device is available; use run.device=cpu")
+        refuse_unknown_engines(os.environ)
         self._timeout = timeout = datetime.timedelta(minutes=timeout_minutes)
         self.rank = int(os.environ.get("RANK", "0"))
         self.count = int(os.environ.get("WORLD_SIZE", "1"))
@@ -71,6 +74,8 @@ class Processes:
                 self._hosts = dist.new_group(backend="gloo", timeout=timeout)
         self.device = self.accelerator.device
         self.is_main = self.accelerator.is_main_process
+        for line in ignored_options(os.environ) if self.is_main else ():
+            print(f"note: {line}", file=sys.stderr)
 
     def share(self, batch_size: int, key: str) -> slice:
         """This process's part of a global batch.
