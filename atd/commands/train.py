@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 
 from atd.config import Config, load, to_yaml
 from atd.errors import run_command
@@ -35,60 +36,41 @@ def _main() -> None:
     )
     parser.add_argument("--config", metavar="FILE", help="YAML file, or the name of a shipped one")
     parser.add_argument(
-        "--dry-run", action="store_true", help="print the resolved options and the plan, then stop"
+        "--dry-run",
+        action="store_true",
+        help="print the resolved options, the plan and about how long it takes, then stop",
     )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. atd.epsilon=8/255")
     arguments = parser.parse_intermixed_args()
     config = load(arguments.config, arguments.overrides)
     if arguments.dry_run:
-        print(to_yaml(config))
-        print("\n".join(f"# {line}" for line in plan(config)))
-        return
-    _train(config)
-
-
-def plan(config: Config) -> list[str]:
-    """What a run with these options does, one line a stage."""
-    lines = [f"run folder: {config.run.folder}", f"ID images: {config.data.id}"]
-    lines.append(f"outliers: {config.data.outliers or 'the offline fallback'}")
-    pretrain, atd = config.pretrain, config.atd
-    if atd.features == "pixels":
-        lines.append("backbone: none, the discriminator sees pixels")
-    elif config.backbone.weights:
-        lines.append(f"backbone: loaded from {config.backbone.weights}")
+        _tell(config)
     else:
-        if pretrain.objective == "hat":
-            lines.append(f"helper: {pretrain.helper_epochs} epochs of standard training")
-        lines.append(
-            f"pretrain: {pretrain.epochs} epochs of {pretrain.objective}, "
-            f"epsilon {pretrain.epsilon * 255:.3g}/255"
-        )
-    attack = f"PGD-{atd.steps} at epsilon {atd.epsilon * 255:.3g}/255"
-    lines.append(
-        f"atd: {atd.epochs} epochs, {attack if atd.adversarial else 'no attack'}, "
-        f"generator {atd.generator}"
-    )
-    data = config.data
-    listed = f"{len(data.ood_test) + len(data.near_test)} OOD sets"
-    sets = f"OOD sets of protocol {data.protocol}" if data.protocol else listed
-    lines.append(
-        f"evaluate: {sets}, tier {config.evaluate.tier}, "
-        f"epsilon {config.evaluation_epsilon * 255:.3g}/255"
-    )
-    return lines
+        _train(config)
+
+
+def _tell(config: Config) -> None:
+    """Prints the options and what they would do."""
+    print(to_yaml(config))
+    if os.environ.get("RANK", "0") == "0":
+        from atd.forecast import plan_of
+
+        print("\n".join(f"# {line}" for line in plan_of(config)))
 
 
 def _train(config: Config) -> None:
-    # Imported here so that --help, --dry-run and a typo answer at once.
+    # Imported here so that --help and a typo answer at once.
     from atd.run_folder import RunFolder
 
-    folder = RunFolder(config.run.folder)
+    folder, first = RunFolder(config.run.folder), os.environ.get("RANK", "0") == "0"
     if folder.was_finished(config):
         problem = folder.problem()
         if not problem:
-            print(f"{folder.path} is finished; its report is {folder.report / 'report.md'}")
+            if first:
+                print(f"{folder.path} is finished; its report is {folder.report / 'report.md'}")
             return
-        print(f"{problem}; it is made again, from what was trained")
+        if first:
+            print(f"{problem}; it is made again, from what was trained")
     from atd.pipeline import Run
     from atd.reporting.report import summary_table
     from atd.training.processes import Processes

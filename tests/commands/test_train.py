@@ -46,7 +46,7 @@ def test_dry_run_prints_options_and_plan_and_writes_nothing(run, tiny_yaml, tmp_
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["atd.features=pixels"], "backbone: none"),
+        (["atd.features=pixels"], "on pixels: no backbone"),
         (["backbone.weights=w.pt"], "loaded from w.pt"),
         (["pretrain.objective=trades"], "epochs of trades"),
         (["atd.adversarial=false"], "no attack"),

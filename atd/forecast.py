@@ -1,0 +1,208 @@
+"""About how long the stages of a run will take, from a few timed steps on stand-in images."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import os
+import time
+from collections.abc import Callable
+
+import torch
+
+from atd.backbones.base import Backbone
+from atd.config import Config, DataConfig
+from atd.data.images import HeldPixels, ImageSet
+from atd.data.protocols import protocol_id_test
+from atd.data.sources import has_test_split, open_source
+from atd.data.splits import DataSplits, listed_tests
+from atd.data.torchvision_sets import no_downloads
+from atd.detectors.base import Detector
+from atd.errors import UserError
+from atd.evaluation.tiers import resolve_tier
+from atd.pipeline import stages_of
+from atd.run_folder import RunFolder
+from atd.training.loop import Task, is_finished
+from atd.training.processes import Processes
+from atd.training.tasks import Ingredients, adversarial_gan, robust_pretraining, untrained_backbone
+
+__all__ = ["forecast", "plan_of"]
+
+_FEW = 8
+"""Images of a first, small step, which shows whether a whole one is too slow to be timed."""
+_SLOW = 0.5
+"""Seconds of a small step."""
+_ENOUGH = 3.0
+"""Seconds after which no further step is timed."""
+_CLASSES = 10
+
+
+def plan_of(config: Config) -> list[str]:
+    """What a run with these options would do, a line for each stage, and about how long it takes.
+
+    Args:
+        config: All options.
+    """
+    stages = stages_of(config)
+    state = RunFolder(config.run.folder).state
+    try:
+        done = {stage.name for stage in stages if is_finished(state, stage.name)}
+    except UserError:
+        done = set()
+    lines = [f"run folder: {config.run.folder}", f"ID images: {config.data.id}"]
+    lines.append(f"outliers: {config.data.outliers or 'the offline fallback'}")
+    try:
+        seconds = forecast(config)
+        total = sum(value for name, value in seconds.items() if name not in done)
+        last = (
+            f"in all: about {_words(total)} on this machine, as busy as it is now, by a few timed "
+            "steps; reading the images, validation and the evaluation's checks come on top"
+        )
+    except UserError as error:
+        seconds, last = {}, f"in all: nobody can tell yet ({error})"
+    for stage in stages:
+        about = f", about {_words(seconds[stage.name])}" if stage.name in seconds else ""
+        lines.append(
+            f"{stage.name}: {stage.plan(config)}{', done' if stage.name in done else about}"
+        )
+    return [*lines, last]
+
+
+def forecast(config: Config) -> dict[str, float]:
+    """Seconds that the stages take, by name; those that take next to none are absent.
+
+    Steps are timed in this process, on images of noise of the right shape; a step that would
+    take long is timed on fewer images. A run by several processes shares the work.
+
+    Args:
+        config: All options.
+
+    Raises:
+        UserError: The images are not at hand, or a stage cannot be built.
+    """
+    images = _counts(config)
+    run = dataclasses.replace(config.run, device_batch=0, compile=False)
+    plain = dataclasses.replace(config, run=run)
+    processes, sharing = Processes(config.run.device), int(os.environ.get("WORLD_SIZE", "1"))
+    found: dict[str, float] = {}
+    names = {stage.name for stage in stages_of(config)}
+    backbone: Backbone | None = None
+    if config.atd.features == "backbone":
+        backbone = untrained_backbone(_given(plain, processes))
+    for name, epochs in (
+        ("helper", config.pretrain.helper_epochs),
+        ("pretrain", config.pretrain.epochs),
+    ):
+        if name in names:
+            step = _timed(plain, processes, lambda given, name=name: _pretraining(given, name))
+            found[name] = step * images["train"] * epochs
+    if "atd" in names:
+        step = _timed(plain, processes, lambda given: adversarial_gan(given, backbone))
+        found["atd"] = step * images["train"] * config.atd.epochs
+    detector = adversarial_gan(_given(_few(plain, _FEW), processes), backbone).detector
+    scores = 1 + (len(config.evaluate.baselines) if backbone is not None else 0)
+    found["evaluate"] = scores * images["test"] * _attack_seconds(detector, config, processes)
+    return {name: seconds / sharing for name, seconds in found.items()}
+
+
+def _pretraining(given: Ingredients, stage: str) -> Task:
+    hat = stage == "pretrain" and given.config.pretrain.objective == "hat"
+    helper = untrained_backbone(given, helper=True) if hat else None
+    return robust_pretraining(given, stage, untrained_backbone(given), helper)
+
+
+def _timed(config: Config, processes: Processes, make: Callable[[Ingredients], Task]) -> float:
+    """Seconds that a stage's step takes for each of its images."""
+    few = _step_seconds(make(_given(_few(config, _FEW), processes)))
+    if few > _SLOW and processes.device.type == "cpu":
+        return few / _FEW
+    task = make(_given(config, processes))
+    return _step_seconds(task) / task.batch_size
+
+
+def _step_seconds(task: Task) -> float:
+    """The shortest of up to three steps after the first one, which sets things up."""
+    seconds: list[float] = []
+    for step, batch in enumerate(itertools.islice(task.batches(0), 4)):
+        _wait()
+        started = time.perf_counter()
+        task.step(step, batch)
+        _wait()
+        seconds.append(time.perf_counter() - started)
+        if sum(seconds) > _ENOUGH:
+            break
+    return min(seconds[1:] or seconds)
+
+
+def _attack_seconds(detector: Detector, config: Config, processes: Processes) -> float:
+    """Seconds that the attack of the evaluation takes for each image."""
+    shape = (_FEW * 4, config.data.channels, *2 * (config.data.image_size,))
+    seconds = 0.0
+    for _ in range(2):  # the first time sets things up
+        x = torch.rand(shape, device=processes.device).requires_grad_(True)
+        started = time.perf_counter()
+        torch.autograd.grad(detector.logits(x).sum(), x)
+        _wait()
+        seconds = time.perf_counter() - started
+    forward, backward = resolve_tier(config.evaluate).passes
+    return seconds / len(x) * (forward + 2 * backward) / 3  # a backward pass costs two forward
+
+
+def _wait() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def _few(config: Config, size: int) -> Config:
+    """The options with smaller batches."""
+    pretrain = dataclasses.replace(config.pretrain, batch_size=size, ghost_batch=0)
+    atd = dataclasses.replace(config.atd, batch_size=size)
+    return dataclasses.replace(config, pretrain=pretrain, atd=atd)
+
+
+def _given(config: Config, processes: Processes) -> Ingredients:
+    """Options and images of noise, twice as many as a step takes."""
+    count = 2 * max(config.pretrain.batch_size, config.atd.batch_size)
+    data = config.data
+    shape = (min(count, 64), data.channels, *2 * (data.image_size,))
+    pixels = torch.randint(256, shape, dtype=torch.uint8)
+    names = [f"noise {index}" for index in range(len(pixels))]
+    rows = torch.arange(count) % len(pixels)
+    classes = [str(label) for label in range(_CLASSES)]
+    one = ImageSet.of("noise", HeldPixels(pixels, names), rows[: len(pixels)] % _CLASSES, classes)
+    images = one.subset(rows)
+    splits = DataSplits(images, images, images, images, images, {}, {}, frozenset())
+    return Ingredients(config, splits, processes)
+
+
+def _counts(config: Config) -> dict[str, int]:
+    """Images for training and for the test, as far as sources tell before they are read."""
+    data, limit = config.data, config.evaluate.limit
+    with no_downloads():
+        train = len(open_source(data.id, split="train", data=data))
+        own_test = data.id_test or protocol_id_test(data)
+        if own_test or has_test_split(data.id):
+            test = len(open_source(own_test or data.id, split="test", data=data))
+        else:
+            test = round(data.test_fraction * train)
+            train -= test
+        tests = [test, *(_ood_count(item.source, data, test) for item in listed_tests(data))]
+    train = min(train, data.id_limit or train)
+    train -= round(data.val_fraction * train)
+    return {"train": train, "test": sum(min(count, limit or count) for count in tests)}
+
+
+def _ood_count(source: str, data: DataConfig, id_test: int) -> int:
+    if source == f"jigsaw:{data.id}":
+        return id_test
+    count = len(open_source(source, split="test", data=data))
+    return min(count, data.ood_limit or count)
+
+
+def _words(seconds: float) -> str:
+    """A duration in the unit that fits, without more figures than it deserves."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    if seconds < 90 * 60:
+        return f"{round(seconds / 60)} min"
+    return f"{seconds / 3600:.1f} h"
