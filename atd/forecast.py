@@ -7,6 +7,7 @@ import itertools
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
 
@@ -23,6 +24,7 @@ from atd.evaluation.tiers import resolve_tier
 from atd.pipeline import stages_of
 from atd.run_folder import RunFolder
 from atd.training.loop import Task, is_finished
+from atd.training.objectives import objective_of
 from atd.training.processes import Processes
 from atd.training.tasks import Ingredients, adversarial_gan, robust_pretraining, untrained_backbone
 
@@ -94,7 +96,7 @@ def forecast(config: Config) -> dict[str, float]:
         ("pretrain", config.pretrain.epochs),
     ):
         if name in names:
-            step = _timed(plain, processes, lambda given, name=name: _pretraining(given, name))
+            step = _timed(plain, processes, partial(_pretraining, name))
             found[name] = step * images["train"] * epochs
     if "atd" in names:
         step = _timed(plain, processes, lambda given: adversarial_gan(given, backbone))
@@ -105,9 +107,9 @@ def forecast(config: Config) -> dict[str, float]:
     return {name: seconds / sharing for name, seconds in found.items()}
 
 
-def _pretraining(given: Ingredients, stage: str) -> Task:
-    hat = stage == "pretrain" and given.config.pretrain.objective == "hat"
-    helper = untrained_backbone(given, helper=True) if hat else None
+def _pretraining(stage: str, given: Ingredients) -> Task:
+    helped = stage == "pretrain" and objective_of(given.config.pretrain.objective).helped
+    helper = untrained_backbone(given, helper=True) if helped else None
     return robust_pretraining(given, stage, untrained_backbone(given), helper)
 
 

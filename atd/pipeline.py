@@ -5,78 +5,37 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-from tqdm import tqdm
-
 from atd import plan
-from atd.backbones import Backbone, allow_import
-from atd.backbones.weights import load_weights, require_weights
+from atd.backbones import Backbone
+from atd.backbones.weights import load_weights
 from atd.config import Config
 from atd.data.evaluation_sets import EvaluationSets
-from atd.data.fingerprint import fingerprint_images
-from atd.data.splits import DataSplits, load_splits
+from atd.data.splits import DataSplits
 from atd.detectors.base import Detector
 from atd.evaluation.settings import settings_from
 from atd.evaluation.several import evaluate_detectors
 from atd.records import to_json
 from atd.reporting.card import model_card
 from atd.reporting.report import write_report
-from atd.run_folder import RunFolder
+from atd.run_state import RunState
 from atd.training.contact import in_contact
-from atd.training.logbook import Logbook
-from atd.training.loop import Task, train_task
 from atd.training.objectives import objective_of
-from atd.training.processes import Processes
-from atd.training.rank_log import RankLog
 from atd.training.tasks import (
-    Ingredients,
     adversarial_gan,
     robust_pretraining,
     untrained_backbone,
 )
 
 if TYPE_CHECKING:
-    from atd.evaluation.protocol import Evaluation
     from atd.evaluation.results import Results
 
 __all__ = ["STAGES", "Run", "Stage", "stages_of"]
 
 
-class Run:
-    """A run from its config to an evaluated detector, and what its stages have made so far.
-
-    Args:
-        config: All options.
-        processes: The processes that share the work.
-        splits: The image sets, if they are already at hand.
-
-    Attributes:
-        helper: HAT's helper, trained.
-        backbone: The pre-trained backbone, which no later stage changes; None for a
-            discriminator of pixels.
-        detector: The detector.
-        evaluation: What was found about it.
-    """
-
-    def __init__(
-        self, config: Config, processes: Processes, splits: DataSplits | None = None
-    ) -> None:
-        self.config, self.processes, self.splits = config, processes, splits
-        self.folder = RunFolder(config.run.folder)
-        rank_log = self.folder.rank_log(processes.rank)
-        self.log = RankLog(rank_log if config.run.rank_logs else None)
-        self.logbook = Logbook(None)
-        self.helper: Backbone | None = None
-        self.backbone: Backbone | None = None
-        self.detector: Detector | None = None
-        self.evaluation: Evaluation | None = None
-        allow_import(config.backbone.architecture)
-        torch.manual_seed(config.run.seed)
-        torch.use_deterministic_algorithms(config.run.deterministic, warn_only=True)
-        torch.backends.cudnn.benchmark = not config.run.deterministic
+class Run(RunState):
+    """A run from its config to an evaluated detector (see `RunState`)."""
 
     def execute(self) -> Results:
         """Runs all stages that are not finished yet.
@@ -123,7 +82,7 @@ class Run:
         wanted = set(names[: names.index(last) + 1])
         place = "the preparation"
         with self.log, in_contact(self.processes, lambda: place):
-            self._prepare()
+            self.prepare()
             try:
                 for stage in stages_of(self.config):
                     if stage.name in wanted:
@@ -134,56 +93,6 @@ class Run:
                 self.logbook.close()
             self.log.write("finished")
         return self
-
-    def _prepare(self) -> None:
-        """Claims the folder and reads the images."""
-        self.processes.on_main(lambda: self.folder.claim(self.config))
-        self.log.start(self.processes)
-        if _takes_weights(self.config):
-            require_weights(Path(self.config.backbone.weights))
-        if self.splits is None:
-            names = self.processes.agree(self.folder.set_names())
-            with self.processes.accelerator.main_process_first():
-                self.splits = load_splits(self.config, names)
-        found = fingerprint_images(self.splits)
-        self.processes.on_main(lambda: self.folder.claim_images(found, self.config))
-        self.logbook = Logbook(self.folder.path if self.processes.is_main else None, self.log)
-        self.say(describe(self.splits))
-
-    @property
-    def ingredients(self) -> Ingredients:
-        """What training tasks are made of."""
-        assert self.splits is not None, "the image sets have not been read"
-        return Ingredients(self.config, self.splits, self.processes)
-
-    def train_task(self, task: Task, *, extendable: bool = False) -> None:
-        """Trains a task to its end, from the start or from its saved state.
-
-        Args:
-            task: The task.
-            extendable: Whether its training may go on later for more epochs.
-        """
-        train_task(
-            task,
-            self.folder.state,
-            self.processes,
-            self.logbook,
-            keep=self.config.run.keep,
-            save_minutes=self.config.run.save_minutes,
-            extendable=extendable,
-        )
-
-    def say(self, text: str) -> None:
-        """Tells the user something, once."""
-        self.log.write(text)
-        if self.processes.is_main:
-            tqdm.write(text)
-
-    def save_detector(self, card: str = "") -> None:
-        """Writes the detector folder, on the main process; the others wait."""
-        detector = self.detector
-        assert detector is not None
-        self.processes.on_main(lambda: detector.save_pretrained(self.folder.detector, card))
 
 
 @dataclass(frozen=True)
@@ -205,7 +114,7 @@ class Stage:
     makes: str
     leaves: tuple[str, ...]
     applies: Callable[[Config], bool]
-    work: Callable[[Run], None]
+    work: Callable[[RunState], None]
     plan: Callable[[Config], str]
 
 
@@ -230,12 +139,12 @@ def _always(_: Config) -> bool:
     return True
 
 
-def _helper(run: Run) -> None:
+def _helper(run: RunState) -> None:
     run.helper = untrained_backbone(run.ingredients, helper=True)
     run.train_task(robust_pretraining(run.ingredients, "helper", run.helper))
 
 
-def _pretrain(run: Run) -> None:
+def _pretrain(run: RunState) -> None:
     if not run.ingredients.splits.id_train.classes:
         run.say(
             "The ID images have no labels: pre-training is rotation prediction, which learns to "
@@ -246,7 +155,7 @@ def _pretrain(run: Run) -> None:
     run.helper = None  # no later stage needs it, and it takes memory
 
 
-def _weights(run: Run) -> None:
+def _weights(run: RunState) -> None:
     run.backbone = untrained_backbone(run.ingredients)
     options = run.config.backbone
     loaded = load_weights(
@@ -263,13 +172,13 @@ def _weights(run: Run) -> None:
         )
 
 
-def _atd(run: Run) -> None:
+def _atd(run: RunState) -> None:
     task = adversarial_gan(run.ingredients, run.backbone)
     run.train_task(task, extendable=run.config.atd.step_schedule == "constant")
     run.detector = task.detector.requires_grad_(False).eval()
 
 
-def _evaluate(run: Run) -> None:
+def _evaluate(run: RunState) -> None:
     """Judges the detector, and sets its threshold by what was found."""
     detector, splits = run.detector, run.splits
     assert detector is not None
@@ -301,7 +210,7 @@ def _evaluate(run: Run) -> None:
     run.evaluation = found
 
 
-def _report(run: Run) -> None:
+def _report(run: RunState) -> None:
     if run.processes.is_main:
         assert run.evaluation is not None
         write_report(run.evaluation, run.folder.report)
@@ -326,18 +235,3 @@ STAGES: tuple[Stage, ...] = (
     Stage("report", ("evaluation",), "", ("report",), _always, _report, plan.report),
 )
 """All stages in their order; a run has those that apply to its options."""
-
-
-def describe(splits: DataSplits) -> str:
-    """The image sets and their sizes, in a few lines."""
-    rows = [
-        ("in-distribution", splits.id_train, splits.id_val, splits.id_test),
-        ("outliers", splits.outlier_train, splits.outlier_val, None),
-    ]
-    lines = [
-        f"{title}: {train.name}, {len(train)} for training, {len(val)} for validation"
-        + (f", {len(test)} for the test" if test is not None else "")
-        for title, train, val, test in rows
-    ]
-    tests = [f"{name} ({splits.roles[name]}, {len(s)})" for name, s in splits.ood_test.items()]
-    return "\n".join([*lines, "OOD test sets: " + (", ".join(tests) or "none")])

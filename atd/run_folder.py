@@ -148,11 +148,10 @@ class RunFolder:
         remedy = "choose another run.name or run.dir, or delete the folder"
         later = all(key.startswith(("atd.", "detector.")) for key in blocking)
         reusable = config.atd.features == "backbone" and not stored.atd.finetune
-        weights = self.detector / "model.safetensors"
-        if later and reusable and os.path.exists(weights):
+        if later and reusable and os.path.exists(self.detector / "model.safetensors"):
             remedy = (
-                f"to start from its backbone, add backbone.weights={weights} and another run.name "
-                "to the command"
+                f"to start from its backbone, add backbone.weights={self.detector} and another "
+                "run.name to the command"
             )
         keys = ", ".join(blocking[:4])
         raise UserError(f"{self.path}: belongs to a run with another {keys}; {remedy}")

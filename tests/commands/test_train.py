@@ -53,7 +53,8 @@ def test_dry_run_prints_options_and_plan_and_writes_nothing(run, tiny_yaml, tmp_
         (["data.outliers="], "offline fallback"),
     ],
 )
-def test_the_plan_follows_the_options(run, options, words):
+def test_the_plan_follows_the_options(run, options, words, monkeypatch):
+    monkeypatch.setattr("atd.forecast.forecast", lambda _: {"pretrain": 100})
     assert words in run("--dry-run", *options)
 
 

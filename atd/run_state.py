@@ -1,0 +1,130 @@
+"""What the stages of a run share: its options, images, folder and processes, and their products."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from tqdm import tqdm
+
+from atd.backbones import Backbone, allow_import
+from atd.backbones.weights import require_weights
+from atd.config import Config
+from atd.data.fingerprint import fingerprint_images
+from atd.data.splits import DataSplits, load_splits
+from atd.detectors.base import Detector
+from atd.run_folder import RunFolder
+from atd.training.logbook import Logbook
+from atd.training.loop import Task, train_task
+from atd.training.processes import Processes
+from atd.training.rank_log import RankLog
+from atd.training.tasks import Ingredients
+
+if TYPE_CHECKING:
+    from atd.evaluation.protocol import Evaluation
+
+__all__ = ["RunState", "describe"]
+
+
+class RunState:
+    """What the stages of a run work with, and what they have made so far.
+
+    Args:
+        config: All options.
+        processes: The processes that share the work.
+        splits: The image sets, if they are already at hand.
+
+    Attributes:
+        helper: HAT's helper, trained.
+        backbone: The pre-trained backbone, which no later stage changes; None for a
+            discriminator of pixels.
+        detector: The detector.
+        evaluation: What was found about it.
+    """
+
+    def __init__(
+        self, config: Config, processes: Processes, splits: DataSplits | None = None
+    ) -> None:
+        self.config, self.processes, self.splits = config, processes, splits
+        self.folder = RunFolder(config.run.folder)
+        rank_log = self.folder.rank_log(processes.rank)
+        self.log = RankLog(rank_log if config.run.rank_logs else None)
+        self.logbook = Logbook(None)
+        self.helper: Backbone | None = None
+        self.backbone: Backbone | None = None
+        self.detector: Detector | None = None
+        self.evaluation: Evaluation | None = None
+        allow_import(config.backbone.architecture)
+        torch.manual_seed(config.run.seed)
+        torch.use_deterministic_algorithms(config.run.deterministic, warn_only=True)
+        torch.backends.cudnn.benchmark = not config.run.deterministic
+
+    def prepare(self) -> None:
+        """Claims the run's folder and reads the images.
+
+        Raises:
+            UserError: The folder is another run's, or the images are not what they should be.
+        """
+        self.processes.on_main(lambda: self.folder.claim(self.config))
+        self.log.start(self.processes)
+        if self.config.atd.features == "backbone" and self.config.backbone.weights:
+            require_weights(Path(self.config.backbone.weights))
+        if self.splits is None:
+            names = self.processes.agree(self.folder.set_names())
+            with self.processes.accelerator.main_process_first():
+                self.splits = load_splits(self.config, names)
+        found = fingerprint_images(self.splits)
+        self.processes.on_main(lambda: self.folder.claim_images(found, self.config))
+        self.logbook = Logbook(self.folder.path if self.processes.is_main else None, self.log)
+        self.say(describe(self.splits))
+
+    @property
+    def ingredients(self) -> Ingredients:
+        """What training tasks are made of."""
+        assert self.splits is not None, "the image sets have not been read"
+        return Ingredients(self.config, self.splits, self.processes)
+
+    def train_task(self, task: Task, *, extendable: bool = False) -> None:
+        """Trains a task to its end, from the start or from its saved state.
+
+        Args:
+            task: The task.
+            extendable: Whether its training may go on later for more epochs.
+        """
+        train_task(
+            task,
+            self.folder.state,
+            self.processes,
+            self.logbook,
+            keep=self.config.run.keep,
+            save_minutes=self.config.run.save_minutes,
+            extendable=extendable,
+        )
+
+    def say(self, text: str) -> None:
+        """Tells the user something, once."""
+        self.log.write(text)
+        if self.processes.is_main:
+            tqdm.write(text)
+
+    def save_detector(self, card: str = "") -> None:
+        """Writes the detector folder, on the main process; the others wait."""
+        detector = self.detector
+        assert detector is not None
+        self.processes.on_main(lambda: detector.save_pretrained(self.folder.detector, card))
+
+
+def describe(splits: DataSplits) -> str:
+    """The image sets and their sizes, in a few lines."""
+    rows = [
+        ("in-distribution", splits.id_train, splits.id_val, splits.id_test),
+        ("outliers", splits.outlier_train, splits.outlier_val, None),
+    ]
+    lines = [
+        f"{title}: {train.name}, {len(train)} for training, {len(val)} for validation"
+        + (f", {len(test)} for the test" if test is not None else "")
+        for title, train, val, test in rows
+    ]
+    tests = [f"{name} ({splits.roles[name]}, {len(s)})" for name, s in splits.ood_test.items()]
+    return "\n".join([*lines, "OOD test sets: " + (", ".join(tests) or "none")])
