@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from atd.api import Detector, External, fit, load
+    from atd.api import Detector, External, Report, evaluate, fit, load
 
-__all__ = ["Detector", "External", "__version__", "fit", "load"]
+__all__ = ["Detector", "External", "Report", "__version__", "evaluate", "fit", "load"]
 __version__ = "0.1.0"
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from atd.assessment import evaluate
 from atd.backbones.base import Backbone
 from atd.backbones.foreign import ForeignBackbone
 from atd.config.values import build
@@ -22,8 +23,9 @@ from atd.detectors.fitting import FitData, SetBatches
 from atd.detectors.imported import import_detector
 from atd.detectors.kinds import kind_class
 from atd.errors import UserError
+from atd.reporting.outcome import Report
 
-__all__ = ["Detector", "External", "fit", "load"]
+__all__ = ["Detector", "External", "Report", "evaluate", "fit", "load"]
 
 
 def load(path: str | os.PathLike[str], device: str | torch.device = "cpu") -> Detector:

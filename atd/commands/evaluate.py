@@ -85,7 +85,7 @@ def _evaluate(
     from atd.training.processes import Processes
 
     conditions = parse_conditions(required)
-    candidates = load_candidates(named)
+    candidates = load_candidates(named, overrides)
     config = (
         load(config_file, overrides)
         if config_file

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -124,17 +124,18 @@ def _question(config: Config) -> str:
     return json.dumps([values["data"], evaluate, config.run.seed], sort_keys=True)
 
 
-def load_candidates(words: Sequence[str]) -> Candidates:
+def load_candidates(words: Sequence[str], overrides: Sequence[str]) -> Candidates:
     """Loads detectors under names that tell them apart.
 
     Args:
         words: Detector folders, or `import:MODULE:CALLABLE`; equal names are replaced by those of
             the folders above.
+        overrides: `key=value` words, which tell what images one's own module takes.
 
     Raises:
         UserError: A word names no detector, or the same one as another.
     """
-    loaded = [(_load(word), word) for word in words]
+    loaded = [(_load(word, overrides), word) for word in words]
     names = [detector.config.name for detector, _ in loaded]
     found = Candidates({}, {})
     for (detector, word), name in zip(loaded, names, strict=True):
@@ -145,8 +146,17 @@ def load_candidates(words: Sequence[str]) -> Candidates:
     return found
 
 
-def _load(word: str) -> Detector:
-    return import_detector(word) if word.startswith("import:") else Detector.from_pretrained(word)
+def _load(word: str, overrides: Sequence[str]) -> Detector:
+    if not word.startswith("import:"):
+        return Detector.from_pretrained(word)
+    given = dict(item.partition("=")[::2] for item in overrides)
+    sizes = [_number(given, key) for key in ("data.image_size", "data.channels")]
+    return import_detector(word, image_size=sizes[0], channels=sizes[1])
+
+
+def _number(given: Mapping[str, str], key: str) -> int | None:
+    text = given.get(key, "")
+    return int(text) if text.isdecimal() and len(text) < 6 else None
 
 
 def _require_own(folder: Path, detector: Detector, name: str, path: str) -> None:

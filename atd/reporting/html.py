@@ -24,7 +24,7 @@ from atd.reporting.document import (
 )
 from atd.reporting.drawing import DPI
 
-__all__ = ["render"]
+__all__ = ["fragment", "render"]
 
 _LARGE = 700
 """Width in CSS pixels from which a picture is too detailed for a telephone's screen."""
@@ -177,6 +177,17 @@ def render(sections: Sequence[Section], folder: Path) -> str:
             parts.append(_contents(sections))
         parts.append("</section>")
     return _PAGE.format(title=escape(sections[0].title), css=_CSS, body="\n".join(parts))
+
+
+def fragment(sections: Sequence[Section]) -> str:
+    """A page's text and tables without its pictures, to stand within another page."""
+    parts = []
+    for number, section in enumerate(sections):
+        blocks = [block for block in section.blocks if not isinstance(block, Picture)]
+        level = "h4" if number else "h3"
+        parts.append(f"<{level}>{escape(section.title)}</{level}>")
+        parts += [_block(block, Path()) for block in blocks]
+    return "<div>" + "\n".join(parts) + "</div>"
 
 
 def _anchor(number: int) -> str:

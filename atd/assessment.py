@@ -1,0 +1,151 @@
+"""Judging a detector from Python, on whatever holds images."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from atd.attacks import Norm
+from atd.config import EvaluateConfig
+from atd.config.values import build
+from atd.data.evaluation_sets import EvaluationSets
+from atd.data.images import ImageSet
+from atd.data.python_images import Given, image_set
+from atd.detectors.base import Detector
+from atd.detectors.external import External
+from atd.errors import UserError
+from atd.evaluation.protocol import evaluate as evaluate_sets
+from atd.evaluation.settings import Settings
+from atd.evaluation.tiers import resolve_tier
+from atd.reporting.outcome import Report
+
+__all__ = ["evaluate"]
+
+
+def evaluate(
+    detector: Detector | nn.Module | str | os.PathLike[str],
+    *,
+    id_test: Given,
+    ood: Mapping[str, Given],
+    near: Mapping[str, Given] | None = None,
+    id_val: Given | None = None,
+    epsilon: float | str = "8/255",
+    norm: Norm = "linf",
+    tier: Literal["smoke", "paper", "standard", "strong"] = "standard",
+    steps: int = 0,
+    restarts: int = 0,
+    limit: int = 0,
+    seed: int = 0,
+    batch_size: int = 256,
+    baselines: Mapping[str, Detector] | None = None,
+    cache: str | os.PathLike[str] | None = None,
+    progress: bool = False,
+) -> Report:
+    """Judges a detector: clean and under attack, with checks, intervals and a verdict.
+
+    Args:
+        detector: A detector, the folder of one, `import:MODULE:CALLABLE`, or any torch module that
+            gives float images (N, C, H, W) in [0, 1] a score each, larger = more OOD.
+        id_test: In-distribution test images: a tensor, an array, a torch data set, or a source
+            string such as `folder:PATH`.
+        ood: OOD test images by name.
+        near: OOD test images that are semantically close to ID, reported apart.
+        id_val: Further ID images, which set the threshold that lets 95 % of them pass; without
+            them the detector's own threshold is used, or that of the ID test images.
+        epsilon: Attack radius on the [0, 1] scale, as a number or a fraction.
+        norm: Norm of the ball.
+        tier: How hard to attack, see `atd.evaluation.tiers`.
+        steps: Steps of every gradient attack; 0 means the tier's.
+        restarts: Random starts; 0 means the tier's.
+        limit: At most this many images of every test set (0 = all), a seeded subset.
+        seed: Seed of random starts and subsets.
+        batch_size: Images per pass.
+        baselines: Other detectors, judged in the same way.
+        cache: Folder where scores are kept, so that the same call goes on where it stopped.
+        progress: Shows a progress bar.
+
+    Returns:
+        The report.
+
+    Raises:
+        UserError: There are no images, they do not suit the detector, or an option is impossible.
+    """
+    options = {"tier": tier, "norm": norm, "epsilon": epsilon, "steps": steps}
+    options |= {"restarts": restarts, "limit": limit, "batch_size": batch_size}
+    try:
+        chosen = build(EvaluateConfig, options, "evaluate")
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    inside = _first_set(detector, id_test)
+    judged = _detector(detector, inside)
+    sets = _sets(judged, inside if inside is not None else id_test, ood, near or {}, id_val)
+    settings = Settings(
+        tier=resolve_tier(chosen),
+        epsilon=chosen.epsilon,
+        norm=chosen.norm,
+        seed=seed,
+        batch_size=chosen.batch_size,
+        device=judged.device,
+        cache=None if cache is None else Path(cache),
+        progress=progress,
+    )
+    path = os.fspath(detector) if isinstance(detector, str | os.PathLike) else ""
+    return Report(
+        evaluate_sets(
+            judged,
+            sets.limited(chosen.limit, seed),
+            settings,
+            name=judged.config.name,
+            path=path,
+            baselines=baselines,
+        )
+    )
+
+
+def _first_set(detector: Any, id_test: Given) -> ImageSet | None:
+    """The ID images of a foreign module, which tell what it takes."""
+    if isinstance(detector, Detector | str | os.PathLike):
+        return None
+    return image_set(id_test, name="id_test")
+
+
+def _detector(given: Any, inside: ImageSet | None) -> Detector:
+    if isinstance(given, str | os.PathLike):
+        from atd.api import load
+
+        return load(given)
+    if isinstance(given, Detector):
+        return given
+    if inside is None or not callable(given) or isinstance(given, type):
+        raise UserError(
+            f"detector of type {type(given).__name__}: give a detector, its folder, or a module"
+        )
+    _, channels, size, _ = inside.fetch(torch.tensor([0])).shape
+    return External(given, image_size=size, channels=channels)
+
+
+def _sets(
+    detector: Detector,
+    id_test: Given,
+    ood: Mapping[str, Given],
+    near: Mapping[str, Given],
+    id_val: Given | None,
+) -> EvaluationSets:
+    made = detector.config
+    if twice := sorted(set(ood) & set(near)):
+        raise UserError(f"near: {twice[0]} is the name of a far set too")
+
+    def opened(images: Given, name: str) -> ImageSet:
+        return image_set(images, name=name, image_size=made.image_size, channels=made.channels)
+
+    return EvaluationSets(
+        id_test=opened(id_test, "id_test"),
+        ood_test={name: opened(images, name) for name, images in {**ood, **near}.items()},
+        id_val=None if id_val is None else opened(id_val, "id_val"),
+        roles={**dict.fromkeys(ood, "far"), **dict.fromkeys(near, "near")},
+    )
