@@ -26,6 +26,15 @@ __all__ = ["ScoreStore", "fingerprint"]
 
 Arrays = dict[str, Any]
 
+_EACH = ("index", "clean", "attacked", "zero_gradient", "broken", "member")
+_EXAMPLES = ("example_index", "example_value", "example_clean", "example_attacked")
+
+_DAMAGE = (
+    OSError, ValueError, EOFError, KeyError, RuntimeError, SyntaxError, TypeError,
+    zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+"""What NumPy raises on files that are no archives of arrays, or were encrypted."""
+
 
 class ScoreStore:
     """The scores of one detector on one set under one attack.
@@ -35,10 +44,11 @@ class ScoreStore:
 
     Args:
         file: The file of the finished set; None keeps nothing.
+        images: Size of the set, which a file is checked against.
     """
 
-    def __init__(self, file: Path | None) -> None:
-        self.file = file
+    def __init__(self, file: Path | None, images: int = 0) -> None:
+        self.file, self.images = file, images
         self.parts = None if file is None else file.with_suffix(".parts")
 
     @classmethod
@@ -71,17 +81,17 @@ class ScoreStore:
         pixels = images.fetch(sample)
         digest.update(f"{images.name} {len(images)} {tuple(pixels.shape)}".encode())
         digest.update(_bytes(pixels))
-        readable = re.sub(r"[^\w.-]+", "-", images.name).strip("-.") or "set"
-        return cls(folder / f"{readable}-{digest.hexdigest()[:20]}.npz")
+        readable = re.sub(r"[^\w.-]+", "-", images.name).strip("-.")[:80] or "set"
+        return cls(folder / f"{readable}-{digest.hexdigest()[:20]}.npz", len(images))
 
     def read(self) -> Arrays | None:
-        """What is there already, or None; damaged files count as absent."""
+        """What is there already, or None; damaged files count as absent and are made again."""
         if self.file is None or self.parts is None:
             return None
-        whole = _read(self.file)
+        whole = _read(self.file, self.images)
         if whole is not None:
             return whole
-        parts = [_read(file) for file in sorted(self.parts.glob("*.npz"))]
+        parts = [_read(file, self.images) for file in sorted(self.parts.glob("*.npz"))]
         present = [part for part in parts if part is not None]
         return join_parts(_disjoint(present)) if present else None
 
@@ -137,14 +147,31 @@ def _disjoint(parts: list[Arrays]) -> list[Arrays]:
     return kept
 
 
-def _read(file: Path) -> Arrays | None:
+def _read(file: Path, images: int) -> Arrays | None:
     if not file.is_file():
         return None
     try:
         with np.load(file, allow_pickle=False) as stored:
-            return dict(stored)
-    except (OSError, ValueError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error):
+            found = dict(stored)
+    except _DAMAGE:
         return None
+    return found if _is_whole(found, images) else None
+
+
+def _is_whole(arrays: Arrays, images: int) -> bool:
+    """Whether a file holds what `attack_batch` makes of a set of so many images."""
+    if set(arrays) != {*_EACH, *_EXAMPLES}:
+        return False
+    for names in (_EACH, _EXAMPLES):
+        index = arrays[names[0]]
+        if index.ndim != 1 or index.dtype.kind != "i" or len(np.unique(index)) != len(index):
+            return False
+        if len(index) and not 0 <= index.min() <= index.max() < images:
+            return False
+        if any(arrays[name].ndim < 1 or len(arrays[name]) != len(index) for name in names):
+            return False
+    finite = bool(np.isfinite(arrays["clean"]).all() and np.isfinite(arrays["attacked"]).all())
+    return finite and arrays["example_clean"].ndim == arrays["example_attacked"].ndim == 4
 
 
 def _write(file: Path, arrays: Arrays) -> None:
