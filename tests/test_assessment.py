@@ -66,7 +66,7 @@ def test_every_form_of_images_gives_the_same(report, dark, bright, form) -> None
     forms = {
         "float": lambda images: images.float() / 255,
         "array": lambda images: np.moveaxis(images.numpy(), 1, -1),
-        "data set": lambda images: TensorDataset(images, torch.zeros(len(images), dtype=torch.int64)),
+        "data set": lambda images: TensorDataset(images, torch.zeros(len(images)).long()),
         "list": list,
     }
     make = forms[form]

@@ -2,6 +2,13 @@
 
 Each function judges plain numbers and returns a `Check`; the numbers come from the main attack,
 from `atd.evaluation.probes` (attacks on a few images) and from `atd.evaluation.consistency`.
+
+What can only fail through a fault of our own attacks (that they keep the best iterate, that more
+steps and starts never hurt) is no check but a test. Of those that no planted fraud has failed yet
+(`docs/frauds.md`), `noise_weaker` and `fgsm_weaker` stay because they cost four passes and are the
+signs of masked gradients that readers ask for first (Athalye et al., 2018, section 3.1), and
+`saturating_loss_weaker` because it is the loss of the published attacks: it shows that ours, on the
+raw score, is not the weaker one.
 """
 
 from __future__ import annotations
@@ -19,7 +26,6 @@ __all__ = [
     "Check",
     "TRUSTED",
     "agrees",
-    "attack_never_weaker",
     "gradients_present",
     "gradients_true",
     "gradients_useful",
@@ -74,20 +80,6 @@ def scores_finite(broken: Sequence[Flags]) -> Check:
         "under attack hides what the attack would have found."
     )
     return Check(passed=share == 0, value=share, detail=detail)
-
-
-def attack_never_weaker(gains: Sequence[Array]) -> Check:
-    """No attacked image scores better for the defender than the unchanged one.
-
-    Args:
-        gains: Per set, what the attacker gained on each image (>= 0 for a working attack).
-    """
-    worse = int(sum((gain < 0).sum() for gain in gains))
-    detail = (
-        "Images on which the attack did worse than no attack. Any at all would mean that the "
-        "attack keeps the wrong iterate and that the robust numbers are too high."
-    )
-    return Check(passed=worse == 0, value=float(worse), detail=detail)
 
 
 def gradients_present(zero_gradient: Sequence[Flags]) -> Check:

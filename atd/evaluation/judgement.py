@@ -16,7 +16,6 @@ from atd.detectors.base import Detector
 from atd.errors import UserError
 from atd.evaluation.checks import (
     Check,
-    attack_never_weaker,
     gradients_present,
     scores_finite,
     verdict,
@@ -221,9 +220,6 @@ def _checks(
     )
     return {
         "scores_finite": scores_finite([scored.broken for scored in sets]),
-        "attack_never_weaker": attack_never_weaker(
-            [scored.direction * (scored.attacked - scored.clean) for scored in sets]
-        ),
         "gradients_present": gradients_present([scored.zero_gradient for scored in sets]),
         **consistency_checks(
             detector, inside, outside, epsilon=settings.epsilon, seed=settings.seed

@@ -117,18 +117,6 @@ class Probes:
             "tier_strong_enough": strong_enough(
                 str(self._first), self.auroc(self._first), str(main), once
             ),
-            "steps_monotone": ladder_falls(
-                "steps",
-                self._ladder(self._steps()),
-                "More steps can only help an attacker who keeps the best, so an AUROC that rises "
-                "would mean that the attack does not optimise the score.",
-            ),
-            "restarts_monotone": ladder_falls(
-                "restarts",
-                {1: once, _RESTARTS: reached},
-                "The worst of several starts cannot be better than that of one, so an AUROC that "
-                "rises would mean that scores change by themselves.",
-            ),
             "epsilon_monotone": ladder_falls(
                 "epsilon",
                 {factor * self.settings.epsilon: self.auroc(*at) for factor, at in self._radii()},
@@ -160,9 +148,6 @@ class Probes:
     def _first(self) -> Member:
         """The tier's first member, in the steps that probes may take."""
         return member(self.settings.tier.members[0].kind, self.main.steps)
-
-    def _ladder(self, members: dict[int, Member]) -> dict[float, float]:
-        return {step: self.auroc(member) for step, member in members.items()}
 
     def _steps(self) -> dict[int, Member]:
         counts = [*(count for count in _LADDER if count < self.main.steps), self.main.steps]

@@ -157,3 +157,93 @@ def test_strong_tier_and_l2_run(run, tiny_run, tmp_path):
     results = json.loads((tmp_path / "l2" / "results.json").read_text())
     assert results["attack"]["norm"] == "l2"
     assert "square_weaker" not in results["checks"]
+
+
+@pytest.fixture
+def copied_run(tiny_run, tmp_path):
+    """The tiny run's detector and report, without its state."""
+    for name in ("detector", "report"):
+        shutil.copytree(tiny_run.folder / name, tmp_path / "run" / name)
+    return tmp_path / "run"
+
+
+LIGHT = ("evaluate.steps=1", "evaluate.baselines=[]", "evaluate.limit=6")
+
+
+def test_a_detector_is_judged_where_its_training_images_are_not(run, copied_run, tmp_path):
+    out = run(
+        copied_run / "detector",
+        "data.id=folder:nowhere",
+        "data.id_test=bundled:digits",
+        "data.outliers=folder:nowhere_either",
+        "evaluate.steps=1",
+        "evaluate.limit=6",
+        "evaluate.baselines=[msp,mahalanobis]",
+        "--output",
+        tmp_path / "out",
+    )
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    told = "\n".join(results["left_out"])
+    assert "overlap of the test sets with data.id: not checked" in told
+    assert "overlap of the test sets with data.outliers: not checked" in told
+    assert "baseline mahalanobis: it is fitted on ID training images" in told
+    assert "held-out ID images: not given; the detector's own threshold is used" in told
+    assert results["baselines"].keys() == {"msp"}
+    assert (
+        results["threshold"]["value"] == Detector.from_pretrained(copied_run / "detector").threshold
+    )
+    assert "left out: baseline mahalanobis" in out
+    report = (tmp_path / "out" / "report.md").read_text()
+    assert "What was left out" in report
+
+
+def test_other_sets_get_a_report_of_their_own(run, copied_run):
+    before = (copied_run / "report" / "results.json").read_bytes()
+    run(copied_run / "detector", *LIGHT, "data.ood_test=[bundled:capitals]", "data.outliers=")
+    assert (copied_run / "report" / "results.json").read_bytes() == before
+    (other,) = copied_run.glob("report-*")
+    assert "capitals" in json.loads((other / "results.json").read_text())["datasets"]
+    run(copied_run / "detector")
+    assert len(list(copied_run.glob("report*"))) == 2
+
+
+def test_a_gate_ends_with_three_and_a_line_for_each_condition(run, copied_run, capsys):
+    words = [copied_run / "detector", *LIGHT, "--output", copied_run / "gate"]
+    run(*words, "--require", "clean.auroc>=0", "--require", "threshold.tpr_clean<=1")
+    with pytest.raises(SystemExit) as ended:
+        run(*words, "--require", "clean.auroc>1", "--require", "lowercase.both.fpr95_id<0")
+    assert ended.value.code == 3
+    told = capsys.readouterr().err.splitlines()
+    first, second = (line for line in told if line.startswith("not met"))
+    assert first.startswith("not met: clean.auroc>1: it is ")
+    assert second.startswith("not met: lowercase.both.fpr95_id<0: it is ")
+
+
+def test_a_gate_with_a_typo_is_the_users_mistake(fail, copied_run):
+    detector = copied_run / "detector"
+    assert "did you mean both.auroc?" in fail(detector, "--require", "both.aurok>=0.5")
+    line = fail(detector, *LIGHT, "--require", "lowercas.both.auroc>=0.5")
+    assert "did you mean lowercase.both.auroc?" in line
+
+
+def test_ones_own_module_is_judged_by_name(run, tmp_path, monkeypatch):
+    (tmp_path / "my_own_scores.py").write_text(
+        "import torch\n\nclass Mine(torch.nn.Module):\n"
+        "    def forward(self, images):\n        return -images.flatten(1).std(1)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    words = ["data.image_size=8", "data.channels=1", "data.id=bundled:digits"]
+    words += ["data.ood_test=[bundled:lowercase]", "run.device=cpu", "evaluate.tier=smoke"]
+    run("import:my_own_scores:Mine", *words, *LIGHT, "--output", "out")
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert results["detector"]["kind"] == "external"
+    assert results["detector"]["name"] == "Mine"
+
+
+@pytest.mark.parametrize("name", ["out", "out/scores"])
+def test_a_file_where_a_folder_belongs_is_one_line(fail, copied_run, tmp_path, name):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("mine")
+    line = fail(copied_run / "detector", *LIGHT, "--output", tmp_path / "out")
+    assert "is a file, not a folder; choose another --output" in line
+    assert (tmp_path / name).read_text() == "mine"

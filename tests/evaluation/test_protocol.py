@@ -183,6 +183,19 @@ def test_curves_hold_the_numbers_that_the_checks_saw(brightness, splits, setting
     assert curves["images"] == {"id": 30, "ood": 25}
 
 
+def test_more_attack_never_helps_the_defender(convolutional, splits, settings) -> None:
+    """What was a check before it was clear that only a fault of our own attacks can fail it."""
+    settings = dataclasses.replace(settings, tier=Tier("custom", (member("pgd", 20),)))
+    found = evaluate(convolutional, splits, settings, name="toy")
+    for scored in [found.id_test, *found.ood.values()]:
+        assert (scored.direction * (scored.attacked - scored.clean) >= 0).all()
+    steps = [point["both"] for point in found.results.curves.steps]
+    assert steps == sorted(steps, reverse=True)
+    stronger = found.results.stronger
+    assert stronger.auroc <= steps[-1]
+    assert (stronger.attack, stronger.images.id) == ("apgd-20x3", 30)
+
+
 class Inverted(Toy):
     def forward(self, images: Tensor) -> Tensor:
         return -images.flatten(1).mean(1)
