@@ -63,6 +63,16 @@ class EvaluationSets:
             selection=splits.selection,
         )
 
+    def unused_files(self) -> list[str]:
+        """What lies beside the images of these sets and was not read, in a line for each."""
+        sets = [self.id_train, self.id_val, self.id_test, *self.ood_test.values(), self.outliers]
+        lines = [
+            f"files of {images.name}: {images.left_out}"
+            for images in sets
+            if images is not None and images.left_out
+        ]
+        return list(dict.fromkeys(lines))  # parts of one folder say the same
+
     def limited(self, limit: int, seed: int) -> EvaluationSets:
         """The sets with at most `limit` images per test set (0 = all), a seeded subset."""
         return dataclasses.replace(

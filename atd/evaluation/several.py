@@ -46,7 +46,7 @@ def evaluate_detectors(
     """
     sets = sets.limited(config.evaluate.limit, config.run.seed)
     baselines: dict[str, Detector] = {}
-    left_out = list(sets.left_out)
+    left_out = [*sets.left_out, *sets.unused_files()]
     names = config.evaluate.baselines
     if len(detectors) == 1:
         (detector,) = detectors.values()
