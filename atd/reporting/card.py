@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from atd.evaluation.results import Results
+from atd.reporting.markdown import escaped, in_cell, verbatim
 from atd.reporting.wording import attack_words, mean_words, percent, stronger_words
 
 __all__ = ["model_card"]
@@ -17,15 +18,16 @@ def model_card(results: Results) -> str:
     Returns:
         Markdown.
     """
-    mean, limit, words = results.mean, results.threshold, stronger_words(results)
+    mean, limit = results.mean, results.threshold
+    stronger = f" {escaped(words)}." if (words := stronger_words(results)) else ""
     rows = "\n".join(
-        f"| {name} | " + " | ".join(percent(item[key]["auroc"]) for key in mean) + " |"
+        f"| {in_cell(escaped(name))} | {' | '.join(percent(item[key]['auroc']) for key in mean)} |"
         for name, item in results.datasets.items()
     )
     average = " | ".join(percent(item["auroc"]) for item in mean.values())
-    return f"""# {results.detector.name}
+    return f"""# {escaped(results.detector.name)}
 
-An out-of-distribution detector for images like those of `{results.id.name}`, trained with
+An out-of-distribution detector for images like those of {verbatim(results.id.name)}, trained with
 [ATD](https://arxiv.org/abs/2209.15246). It gives every image a score; larger = more likely
 out-of-distribution.
 
@@ -40,24 +42,24 @@ flagged = detector.predict(images)  # score above {limit.value:.4g}
 ## What to expect
 
 AUROC in %, clean and with the ID images, the OOD images, or both attacked
-({attack_words(results.attack)}):
+({escaped(attack_words(results.attack))}):
 
 | OOD set | {" | ".join(mean)} |
 |---|{"---|" * len(mean)}
 {rows}
-| **mean of {mean_words(results)}** | {average} |
+| **mean of {in_cell(escaped(mean_words(results)))}** | {average} |
 
 At the stored threshold {percent(limit.tpr_clean)} % of clean ID test images pass, and
 {percent(limit.tpr_attacked)} % of attacked ones; {percent(limit.fpr_clean)} % of clean and
 {percent(limit.fpr_attacked)} % of attacked OOD images slip through.
 
-Verdict of the attack's own checks: {results.verdict}.{f" {words}." if words else ""}
+Verdict of the attack's own checks: {escaped(results.verdict)}.{stronger}
 
 ## Limits
 
 The numbers hold for this attack, norm and radius; other changes (rotation, blur, patches) were not
 tried. Images unlike any of the OOD sets above may behave otherwise.
 
-Trained with seed {results.provenance.seed} at commit {results.provenance.commit};
+Trained with seed {results.provenance.seed} at commit {escaped(str(results.provenance.commit))};
 all options are in `config.json`.
 """

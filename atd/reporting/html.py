@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import struct
 from collections.abc import Sequence
-from html import escape
+from html import escape as quoted
 from pathlib import Path
 
 from atd.reporting.document import (
@@ -188,6 +188,11 @@ def fragment(sections: Sequence[Section]) -> str:
         parts.append(f"<{level}>{escape(section.title)}</{level}>")
         parts += [_block(block, Path()) for block in blocks]
     return "<div>" + "\n".join(parts) + "</div>"
+
+
+def escape(text: str) -> str:
+    """Text that somebody chose, as text: no markup, and bytes that are no text escaped."""
+    return quoted(text.encode("utf-8", "backslashreplace").decode("utf-8"))
 
 
 def _anchor(number: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from atd.errors import printable
 from atd.reporting.document import (
     Banner,
     Block,
@@ -20,18 +21,18 @@ from atd.reporting.document import (
     spans,
 )
 
-__all__ = ["render"]
+__all__ = ["escaped", "in_cell", "render", "verbatim"]
 
 _STYLES: dict[Style, str] = {
     "plain": "{}",
     "strong": "**{}**",
     "emphasis": "*{}*",
-    "code": "`{}`",
     "quiet": "({})",
     "passed": "{}",
     "failed": "**{}**",
 }
 
+_AT_THE_START = re.compile(r"^[#>+=~-]")
 # An underscore is special at the edge of a word only, and set names are full of others.
 _SPECIAL = re.compile(r"[\\`*<]|\](?=\()|(?<![^\W_])_|_(?![^\W_])")
 
@@ -49,10 +50,34 @@ def render(sections: Sequence[Section]) -> str:
     return "\n\n".join(parts)
 
 
+def escaped(text: str) -> str:
+    """Text that somebody chose, as text: no markup, one line."""
+    return _SPECIAL.sub(r"\\\g<0>", _one_line(text))
+
+
+def verbatim(text: str) -> str:
+    """Text as code, whatever it holds."""
+    words = _one_line(text)
+    runs = [len(run) for run in re.findall("`+", words)]
+    if not runs:
+        return f"`{words}`"
+    fence = "`" * (max(runs) + 1)
+    return f"{fence} {words} {fence}"
+
+
+def in_cell(markdown: str) -> str:
+    """Markdown as the cell of a table."""
+    return markdown.replace("|", "\\|")
+
+
+def _one_line(text: str) -> str:
+    return printable(text.replace("\n", " "), 10_000)
+
+
 def _block(block: Block) -> str:
     match block:
         case Paragraph(text):
-            return _text(text)
+            return _AT_THE_START.sub(r"\\\g<0>", _text(text))
         case Banner(text, good):
             return f"> {'✓' if good else '⚠ **Warning.**'} {_text(text)}"
         case KeyNumbers(items):
@@ -63,14 +88,14 @@ def _block(block: Block) -> str:
         case Table():
             return _table(block)
         case Picture(file, alt):
-            return f"![{alt}]({file})"
+            return f"![{escaped(alt)}]({file})"
         case Command(text):
-            return f"    {text}"
+            return f"    {_one_line(text)}"
 
 
 def _table(table: Table) -> str:
     rule = ["---" if column in table.left else "---:" for column in range(len(table.head))]
-    rows = [[_text(cell).replace("|", "\\|") for cell in row] for row in [table.head, *table.rows]]
+    rows = [[in_cell(_text(cell)) for cell in row] for row in [table.head, *table.rows]]
     return "\n".join("| " + " | ".join(row) + " |" for row in [rows[0], rule, *rows[1:]])
 
 
@@ -79,8 +104,6 @@ def _text(text: Text) -> str:
 
 
 def _span(span: Span) -> str:
-    # A line break would end a heading or a table row.
-    words = span.text.replace("\n", " ")
-    return _STYLES[span.style].format(
-        words if span.style == "code" else _SPECIAL.sub(r"\\\g<0>", words)
-    )
+    if span.style == "code":
+        return verbatim(span.text)
+    return _STYLES[span.style].format(escaped(span.text))

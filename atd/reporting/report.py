@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from atd.errors import printable
 from atd.evaluation.results import Dataset, Means, Results
 from atd.files import replacing
 from atd.metrics import CONDITIONS
@@ -49,6 +50,7 @@ def summary_table(results: Results) -> str:
     rows: list[tuple[str, Means | Dataset]] = list(results.datasets.items())
     rows.append((f"mean of {mean_words(results)}", results.mean))
     rows += [(f"{name} (mean)", item.mean) for name, item in results.baselines.items()]
+    rows = [(printable(name), item) for name, item in rows]
     width = max(len(name) for name, _ in rows)
     lines = [
         f"AUROC in %; attack: {attack_words(results.attack)}",
@@ -58,4 +60,4 @@ def summary_table(results: Results) -> str:
     lines += [f"left out: {line}" for line in results.left_out]
     if words := stronger_words(results):
         lines.append(words)
-    return "\n".join([*lines, results.verdict])
+    return "\n".join(printable(line) for line in [*lines, results.verdict])

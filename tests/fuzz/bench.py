@@ -15,6 +15,7 @@ from pathlib import Path
 
 from tests.fuzz.folders import a_config_json, a_state_dict, a_weight_file
 from tests.fuzz.guards import KINDS, WALL_SECONDS, Guard, Outcome
+from tests.fuzz.names import a_result_file, hostile_names
 from tests.fuzz.pictures import an_image, scored_names
 from tests.fuzz.runs import a_run_folder, a_score_file, an_image_list
 from tests.fuzz.words import a_command, a_config_file, a_record, an_override
@@ -33,7 +34,9 @@ TARGETS: dict[str, tuple[Maker, float]] = {
     "names of scored files": (scored_names, 0.05),
     "image lists and sources": (an_image_list, 0.05),
     "run folders": (a_run_folder, 0.05),
-    "score files": (a_score_file, 0.05),
+    "score files": (a_score_file, 0.02),
+    "results.json": (a_result_file, 0.05),
+    "names in reports": (hostile_names, 0.03),
 }
 """What makes a case of each kind of input, and its share of all cases."""
 
