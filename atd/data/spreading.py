@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
@@ -81,11 +82,7 @@ def _executor(
 
 def _can_fork() -> bool:
     # macOS has fork, but its own libraries do not bear it.
-    return (
-        multiprocessing.get_start_method() in ("fork", "forkserver")
-        and "fork" in multiprocessing.get_all_start_methods()
-        and not multiprocessing.current_process().daemon
-    )
+    return sys.platform == "linux" and not multiprocessing.current_process().daemon
 
 
 _work: Callable[[range], Any]

@@ -115,3 +115,14 @@ def test_ranks_of_one_machine_share_its_cores(monkeypatch):
     assert cores() == 3
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "40")
     assert cores() == 1
+
+
+def test_the_start_method_is_left_to_others():
+    code = """if True:
+        import multiprocessing
+        from atd.data import spreading
+        spreading._MANY, spreading.cores = 0, lambda: 2
+        assert len(list(spreading.spread(len, 128, processes=True))) == 2
+        multiprocessing.set_start_method("spawn")
+    """
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
