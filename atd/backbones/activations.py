@@ -7,6 +7,7 @@ call answer to its own thread only, so that any number of threads can record at 
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -72,8 +73,6 @@ def is_normalisation(name: str, module: nn.Module) -> bool:
     )
 
 
-# What torch.compile has traced knows nothing of hooks that come later.
-@torch.compiler.disable  # type: ignore[untyped-decorator]
 def record(
     module: nn.Module,
     images: Tensor,
@@ -115,14 +114,27 @@ def record(
         [('0', (1, 3)), ('1', (1, 3))]
     """
     tape = _Tape(select, dict(replace or {}), gradients)
-    with _gradients_on(gradients), _hooks(module, tape, side):
-        if gradients and images.is_inference():
-            images = images.clone()
-        output = (call or module)(images)
+    # What torch.compile has traced knows nothing of hooks that come later. Its own import takes
+    # seconds, so that it is asked to look away only where somebody has imported it.
+    passes = torch.compiler.disable(_pass) if "torch._dynamo" in sys.modules else _pass
+    output = passes(call or module, module, images, tape, side)
     unused = tape.replace.keys() - tape.calls.keys()
     if unused:
         raise UserError(f"no layer {', '.join(sorted(unused))} was called in this network")
     return Recording(output, tape.kept)
+
+
+def _pass(
+    call: Callable[[Tensor], Any],
+    module: nn.Module,
+    images: Tensor,
+    tape: _Tape,
+    side: Literal["output", "input"],
+) -> Any:
+    with _gradients_on(tape.gradients), _hooks(module, tape, side):
+        if tape.gradients and images.is_inference():
+            images = images.clone()
+        return call(images)
 
 
 def require_layers(recording: Recording, what: str) -> list[tuple[str, Tensor]]:
