@@ -94,7 +94,7 @@ def test_results_hold_what_the_contract_names(tiny_run):
 
 def test_the_saved_detector_is_the_evaluated_one(tiny_run):
     detector = Detector.from_pretrained(tiny_run.folder / "detector")
-    assert detector.threshold == tiny_run.results.threshold.value
+    assert detector.threshold == tiny_run.results["threshold"]["value"]
     assert detector.config.training == dataclasses.asdict(tiny_run.config)
     assert len(detector.config.classes) == 10
     assert "lowercase" in (tiny_run.folder / "detector" / "README.md").read_text()
