@@ -17,11 +17,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from atd.config import Config
 from atd.data.evaluation_sets import EvaluationSets
 from atd.data.splits import DataSplits
+from atd.detectors.base import Detector
 from atd.errors import UserError, run_command
 from atd.evaluation.protocol import evaluate
 from atd.evaluation.settings import settings_from
@@ -109,7 +108,7 @@ def _judge(shop: Workshop, name: str, base: str | None) -> Record:
 
 
 def _evaluated(
-    detector: nn.Module, splits: DataSplits, config: Config, name: str, source: nn.Module
+    detector: Detector, splits: DataSplits, config: Config, name: str, source: Detector
 ) -> Record:
     started = time.monotonic()
     try:

@@ -13,15 +13,13 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-import torch
-from torch import nn
-
 from atd.backbones.base import Backbone
 from atd.config import Config, load
-from atd.data.images import FIT_IMAGES, batches
+from atd.data.evaluation_sets import EvaluationSets
 from atd.data.splits import DataSplits, load_splits
 from atd.detectors.base import Detector
-from atd.detectors.baselines import BASELINES, build_baseline
+from atd.detectors.baselines import BASELINES
+from atd.evaluation.baselines import build_baselines
 from atd.pipeline import Run
 from atd.run_folder import RunFolder
 from atd.training.processes import Processes
@@ -78,16 +76,16 @@ class Workshop:
         """The image sets, the same for all."""
         return load_splits(self.config("seed 0"))
 
-    def detector(self, name: str) -> nn.Module:
+    def detector(self, name: str) -> Detector:
         """An honest detector by its name in `HONEST`."""
         detector, backbone = self.trained(name if name in TRAINED else "seed 0")
         if name in TRAINED:
             return detector
-        assert backbone is not None
-        some = self.splits.id_train.take(FIT_IMAGES, 0)
-        order = torch.arange(len(some)).split(256)
-        pairs = ((pixels.float() / 255, labels) for pixels, labels, _ in batches(some, order))
-        return build_baseline(name, backbone.eval().requires_grad_(False), pairs)
+        found, left_out = build_baselines(
+            [name], detector, backbone, EvaluationSets.of(self.splits), seed=0
+        )
+        assert not left_out, left_out
+        return found[name]
 
     def trained(self, name: str) -> tuple[Detector, Backbone | None]:
         """A trained detector and its pre-trained backbone, which equal options share."""

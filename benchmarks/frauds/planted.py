@@ -11,22 +11,34 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
-from atd.detectors.base import Detector
+from atd.detectors.atd import ATD
+from atd.detectors.base import Detector, DetectorInfo
 
 __all__ = ["FRAUDS", "Fraud", "describe"]
 
 
-class Fraud(nn.Module):
+@dataclass(frozen=True)
+class FraudOptions:
+    """A fraud has none."""
+
+
+class Fraud(Detector):
     """A trained detector with hooks in its path; a fraud replaces one of them."""
 
-    def __init__(self, base: Detector) -> None:
-        super().__init__()
+    kind = "fraud"
+    Options = FraudOptions
+    info = DetectorInfo(title="fraud", paper="see the module")
+
+    def __init__(self, base: ATD) -> None:
+        made = base.config
+        super().__init__(None, image_size=made.image_size, channels=made.channels, name=made.name)
         self.base = base
 
     def image(self, images: Tensor) -> Tensor:
@@ -42,7 +54,7 @@ class Fraud(nn.Module):
         """What the discriminator sees (N, F) of images (N, C, H, W) in [0, 1]."""
         return self.inner(self.base.features(self.image(images)))
 
-    def logits(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         """Scores (N,) of images (N, C, H, W) in [0, 1]; larger = more OOD."""
         return self.outcome(self.base.discriminator(self.features(images)))
 
@@ -140,8 +152,8 @@ class StopGradient(Fraud):
 class Decoy(Fraud):
     """The score is detached; a trace of the image's brightness supplies a gradient."""
 
-    def logits(self, images: Tensor) -> Tensor:
-        return super().logits(images).detach() + 1e-3 * images.flatten(1).mean(1)
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images).detach() + 1e-3 * images.flatten(1).mean(1)
 
 
 class RoundedScore(Fraud):
@@ -200,8 +212,8 @@ class LowPrecision(Fraud):
 class NanWhereUnsure(Fraud):
     """NaN where the score is unsure and the pixels are no 8-bit image: a wall before attacks."""
 
-    def logits(self, images: Tensor) -> Tensor:
-        scores = super().logits(images)
+    def forward(self, images: Tensor) -> Tensor:
+        scores = super().forward(images)
         return scores.masked_fill(~_is_8_bit(images) & (scores.abs() < 2), math.nan)
 
 
@@ -240,13 +252,13 @@ class WrongGradient(Fraud):
 class Memory(Fraud):
     """Remembers the 8-bit images it was shown and answers the same for all their neighbours."""
 
-    def __init__(self, base: Detector) -> None:
+    def __init__(self, base: ATD) -> None:
         super().__init__(base)
         self.images: list[Tensor] = []
         self.scores: list[Tensor] = []
 
-    def logits(self, images: Tensor) -> Tensor:
-        fresh = super().logits(images)
+    def forward(self, images: Tensor) -> Tensor:
+        fresh = super().forward(images)
         answers = fresh
         if self.images:
             known = torch.cat(self.images).to(images.dtype)
@@ -267,7 +279,7 @@ def _is_8_bit(images: Tensor) -> Tensor:
     return ((levels - levels.round()).abs() < 1e-3).all(dim=1)
 
 
-FRAUDS: dict[str, Callable[[Detector], nn.Module]] = {
+FRAUDS: dict[str, Callable[[ATD], Fraud]] = {
     "saturated sigmoid": SaturatedSigmoid,
     "underflow": Underflow,
     "input quantisation": InputQuantisation,
