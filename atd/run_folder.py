@@ -149,9 +149,10 @@ class RunFolder:
         later = all(key.startswith(("atd.", "detector.")) for key in blocking)
         reusable = config.atd.features == "backbone" and not stored.atd.finetune
         if later and reusable and os.path.exists(self.detector / "model.safetensors"):
+            place = "run.dir" if config.run.dir else "run.name"
             remedy = (
                 f"to start from its backbone, add backbone.weights={self.detector} and another "
-                "run.name to the command"
+                f"{place} to the command"
             )
         keys = ", ".join(blocking[:4])
         raise UserError(f"{self.path}: belongs to a run with another {keys}; {remedy}")
