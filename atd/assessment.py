@@ -1,9 +1,9 @@
-"""Judging a detector from Python, on whatever holds images."""
+"""Judging detectors: from Python on whatever holds images, and for the command with reports."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,20 +11,27 @@ import torch
 from torch import nn
 
 from atd.attacks import Norm
-from atd.config import EvaluateConfig
+from atd.config import Config, EvaluateConfig
 from atd.config.values import build
-from atd.data.evaluation_sets import EvaluationSets
+from atd.data.evaluation_sets import EvaluationSets, load_evaluation_sets
 from atd.data.images import ImageSet
 from atd.data.python_images import Given, image_set
 from atd.detectors.base import Detector
 from atd.detectors.external import External
 from atd.errors import UserError
+from atd.evaluation.candidates import Candidates
+from atd.evaluation.protocol import Evaluation
 from atd.evaluation.protocol import evaluate as evaluate_sets
-from atd.evaluation.settings import Settings
+from atd.evaluation.requirements import Condition, require_sets
+from atd.evaluation.settings import Settings, settings_from
+from atd.evaluation.several import evaluate_detectors
 from atd.evaluation.tiers import resolve_tier
+from atd.reporting.comparison import comparison_table, write_comparison
 from atd.reporting.outcome import Report
+from atd.reporting.report import summary_table, write_report
+from atd.training.processes import Processes
 
-__all__ = ["evaluate"]
+__all__ = ["assess", "evaluate"]
 
 
 def evaluate(
@@ -149,3 +156,54 @@ def _sets(
         id_val=None if id_val is None else opened(id_val, "id_val"),
         roles={**dict.fromkeys(ood, "far"), **dict.fromkeys(near, "near")},
     )
+
+
+def assess(
+    candidates: Candidates,
+    config: Config,
+    processes: Processes,
+    conditions: Sequence[Condition],
+    *,
+    downloads: bool,
+) -> list[Evaluation]:
+    """Evaluates the detectors that a command named, writes reports and says what came out.
+
+    Args:
+        candidates: The detectors, and where their reports go.
+        config: All options.
+        processes: The processes that share the work.
+        conditions: What will be required of the results; sets that they name must be there.
+        downloads: Whether test sets may be downloaded.
+
+    Returns:
+        The evaluations, in the order of the detectors.
+
+    Raises:
+        UserError: As `load_evaluation_sets` and `evaluate_detectors`.
+    """
+    candidates.move(processes.device)
+    settings = settings_from(
+        config,
+        device=processes.device,
+        accelerator=processes.accelerator,
+        cache=candidates.output / "scores",
+        progress=processes.is_main,
+    )
+    with processes.accelerator.main_process_first():  # it downloads what is missing
+        sets = load_evaluation_sets(config, downloads=downloads)
+    require_sets(conditions, list(sets.ood_test))
+    found = evaluate_detectors(
+        candidates.detectors,
+        sets,
+        settings,
+        config,
+        paths=candidates.paths,
+        backbone=candidates.backbone(config),
+    )
+    if processes.is_main:
+        for evaluation, report in zip(found, candidates.reports.values(), strict=True):
+            print(f"report: {write_report(evaluation, report)}")
+        if len(found) > 1:
+            print(f"comparison: {write_comparison(found, candidates.output)}")
+        print(comparison_table(found) if len(found) > 1 else summary_table(found[0].results))
+    return found

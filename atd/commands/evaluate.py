@@ -5,16 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from atd.config import Config, load
+from atd.config import load
 from atd.errors import UserError, printable, run_command
-
-if TYPE_CHECKING:  # the commands answer a typo before torch is loaded
-    from atd.evaluation.candidates import Candidates
-    from atd.evaluation.protocol import Evaluation
-    from atd.evaluation.requirements import Condition
-    from atd.training.processes import Processes
 
 __all__ = ["main"]
 
@@ -78,6 +71,7 @@ def _evaluate(
     output: str | None,
     required: list[str],
 ) -> None:
+    from atd.assessment import assess
     from atd.evaluation.candidates import load_candidates
     from atd.evaluation.record import may_download, recorded_config
     from atd.evaluation.requirements import parse_conditions, unmet
@@ -96,7 +90,7 @@ def _evaluate(
     downloads = may_download(config_file, overrides)
     processes = Processes(config.run.device, config.run.timeout_minutes)
     with in_contact(processes, lambda: "the evaluation"):
-        found = _judge(candidates, config, processes, conditions, downloads)
+        found = assess(candidates, config, processes, conditions, downloads=downloads)
         processes.close()
     lines = [
         f"{item.results.detector.name}: {line}" if len(found) > 1 else line
@@ -106,49 +100,6 @@ def _evaluate(
     if lines:
         print("\n".join(f"not met: {printable(line)}" for line in lines), file=sys.stderr)
         raise SystemExit(3)
-
-
-def _judge(
-    candidates: Candidates,
-    config: Config,
-    processes: Processes,
-    conditions: list[Condition],
-    downloads: bool,
-) -> list[Evaluation]:
-    """Evaluates the detectors, writes their reports and says what came out."""
-    from atd.data.evaluation_sets import load_evaluation_sets
-    from atd.evaluation.requirements import require_sets
-    from atd.evaluation.settings import settings_from
-    from atd.evaluation.several import evaluate_detectors
-    from atd.reporting.comparison import comparison_table, write_comparison
-    from atd.reporting.report import summary_table, write_report
-
-    candidates.move(processes.device)
-    settings = settings_from(
-        config,
-        device=processes.device,
-        accelerator=processes.accelerator,
-        cache=candidates.output / "scores",
-        progress=processes.is_main,
-    )
-    with processes.accelerator.main_process_first():  # it downloads what is missing
-        sets = load_evaluation_sets(config, downloads=downloads)
-    require_sets(conditions, list(sets.ood_test))
-    found = evaluate_detectors(
-        candidates.detectors,
-        sets,
-        settings,
-        config,
-        paths=candidates.paths,
-        backbone=candidates.backbone(config),
-    )
-    if processes.is_main:
-        for evaluation, report in zip(found, candidates.reports.values(), strict=True):
-            print(f"report: {write_report(evaluation, report)}")
-        if len(found) > 1:
-            print(f"comparison: {write_comparison(found, candidates.output)}")
-        print(comparison_table(found) if len(found) > 1 else summary_table(found[0].results))
-    return found
 
 
 if __name__ == "__main__":

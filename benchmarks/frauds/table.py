@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from atd.evaluation.results import AttackFacts
+from atd.records import from_json
 from atd.reporting.wording import attack_words
 from benchmarks.frauds.honest import HONEST, TRAINED
 from benchmarks.frauds.planted import FRAUDS, describe
@@ -49,7 +51,7 @@ def page(found: Mapping[str, Record], origin: str, facts: Record) -> str:
         some = attacks[0]
         basis = (
             f"{some['images']} ID images and the sets {', '.join(some['sets'])} with as many each; "
-            f"{attack_words(some['attack'])}."
+            f"{attack_words(from_json(AttackFacts, some['attack']))}."
         )
     sections = [
         "# Planted frauds",

@@ -131,7 +131,7 @@ def test_a_process_that_is_gone_ends_the_evaluation_with_one_line(
         raise SystemExit(code)
 
     monkeypatch.setattr(processes, "Processes", Pair)
-    monkeypatch.setattr("atd.evaluation.several.evaluate_detectors", lost)
+    monkeypatch.setattr("atd.assessment.evaluate_detectors", lost)
     monkeypatch.setattr("os._exit", leave)
     with pytest.raises(SystemExit) as ended:
         run(tiny_run.folder / "detector", "--output", tmp_path)
