@@ -80,5 +80,7 @@ def test_importing_it_loads_nothing_heavy():
     code = "import atd, sys; assert 'torch' not in sys.modules; print(atd.__version__)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == atd.__version__
+    code = "import atd, sys; atd.load; assert not {'torch._dynamo', 'sklearn'} & sys.modules.keys()"
+    subprocess.run([sys.executable, "-c", code], check=True)
     with pytest.raises(AttributeError):
         atd.nothing  # noqa: B018

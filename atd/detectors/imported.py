@@ -43,7 +43,8 @@ def import_detector(
         if image_size is None or channels is None:
             raise UserError(
                 f"{words}: gives a {type(found).__name__}, which does not say what images it "
-                "takes; return atd.External(module, image_size=..., channels=...)"
+                "takes; return atd.External(module, image_size=..., channels=...), or give "
+                "data.image_size=... and data.channels=..."
             )
         title = name.rpartition(":")[2]
         found = External(found, image_size=image_size, channels=channels, name=title)

@@ -60,7 +60,7 @@ def test_a_detector_is_taken_as_it_is(name):
 @pytest.mark.parametrize("name", ["make_module", "network"])
 def test_a_module_needs_to_be_told_what_images_it_takes(name):
     words = f"import:my_own_detector:{name}"
-    with pytest.raises(UserError, match=r"atd\.External\(module") as error:
+    with pytest.raises(UserError, match=r"atd\.External\(module.* data\.image_size") as error:
         import_detector(words)
     line_of(error)
     found = import_detector(words, image_size=8, channels=3)
@@ -89,6 +89,6 @@ def test_what_cannot_be_imported_is_refused_in_one_line(name, words):
 
 
 def test_it_is_judged_like_any_other():
-    found = load_candidates(["import:my_own_detector:make_detector"])
+    found = load_candidates(["import:my_own_detector:make_detector"], [])
     assert list(found.paths.values()) == ["import:my_own_detector:make_detector"]
     assert isinstance(found.first, External)
