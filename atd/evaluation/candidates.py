@@ -162,12 +162,17 @@ def _number(given: Mapping[str, str], key: str) -> int | None:
 def _require_own(folder: Path, detector: Detector, name: str, path: str) -> None:
     """Refuses a report folder that tells of another detector, before hours of work.
 
-    A detector that was trained again under the same name at the same place replaces its report; a
-    file that is no result is replaced too.
+    A detector that was trained again under the same name at the same place replaces its report, and
+    so does one whose report is damaged; somebody's file of another kind is left alone.
     """
+    file = folder / "results.json"
     try:
-        known = read_results(folder / "results.json").detector
+        known = read_results(file).detector
     except UserError:
+        if file.exists() and not (folder / "report.md").exists():
+            raise UserError(
+                f"{file}: no results of an evaluation; choose another --output"
+            ) from None
         return
     same_place = known.name == name and Path(known.path).resolve() == Path(path).resolve()
     if not same_place and known.sha256 != fingerprint(detector):

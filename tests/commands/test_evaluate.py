@@ -247,3 +247,17 @@ def test_a_file_where_a_folder_belongs_is_one_line(fail, copied_run, tmp_path, n
     line = fail(copied_run / "detector", *LIGHT, "--output", tmp_path / "out")
     assert "is a file, not a folder; choose another --output" in line
     assert (tmp_path / name).read_text() == "mine"
+
+
+def test_somebody_elses_results_are_left_alone_and_damaged_ones_of_ours_made_again(
+    fail, run, copied_run, tmp_path
+):
+    file = tmp_path / "theirs" / "results.json"
+    file.parent.mkdir()
+    file.write_text("{}")
+    line = fail(copied_run / "detector", *LIGHT, "--output", file.parent)
+    assert "no results of an evaluation; choose another --output" in line
+    assert file.read_text() == "{}"
+    (copied_run / "report" / "results.json").write_text("damaged")
+    run(copied_run / "detector", *LIGHT, "--output", copied_run / "report")
+    assert json.loads((copied_run / "report" / "results.json").read_text())["schema"] == 1
