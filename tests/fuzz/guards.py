@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import atd
 from atd.errors import UserError
 
 CPU_SECONDS = 5.0
@@ -46,6 +47,7 @@ _RUNNING = (
 _CHANGING = dict.fromkeys(("os.remove", "os.rmdir"), 1)
 _CHANGING |= dict.fromkeys(("os.rename", "os.mkdir", "os.link", "os.chmod"), 2)
 """Events, and which of their arguments is the descriptor of the folder that a path starts from."""
+_OUR_COMMIT = ["git", "-C", str(Path(atd.__file__).parent)]
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
@@ -136,6 +138,8 @@ class Guard:
         reason = ""
         if event == "ctypes.dlopen" and str(arguments[0]).startswith(sys.prefix):
             return  # a library of an installed package
+        if event == "subprocess.Popen" and list(arguments[1][:3]) == _OUR_COMMIT:
+            return  # `atd.provenance` asks which commit the code is of
         if event.startswith(_RUNNING):
             reason = f"{event} {arguments}"
         elif event == "open":
