@@ -23,8 +23,8 @@ from tests.fuzz.words import a_command, a_config_file, a_record, an_override
 Maker = Callable[[random.Random, Path], Callable[[], object]]
 
 TARGETS: dict[str, tuple[Maker, float]] = {
-    "words of the command line": (an_override, 0.15),
-    "command lines of train.py": (a_command, 0.05),
+    "words of the command line": (an_override, 0.19),
+    "command lines of train.py": (a_command, 0.01),
     "config files": (a_config_file, 0.1),
     "stored options": (a_record, 0.05),
     "config.json of detectors": (a_config_json, 0.15),
