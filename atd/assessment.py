@@ -29,6 +29,7 @@ from atd.evaluation.tiers import resolve_tier
 from atd.reporting.comparison import comparison_table, write_comparison
 from atd.reporting.outcome import Report
 from atd.reporting.report import summary_table, write_report
+from atd.run_folder import RunFolder
 from atd.training.processes import Processes
 
 __all__ = ["assess", "evaluate"]
@@ -158,6 +159,12 @@ def _sets(
     )
 
 
+def _set_names(candidates: Candidates) -> dict[str, str]:
+    """What the training sets of the first detector's run were called, if it lies in one."""
+    word = next(iter(candidates.paths.values()))
+    return {} if word.startswith("import:") else RunFolder(Path(word).resolve().parent).set_names()
+
+
 def assess(
     candidates: Candidates,
     config: Config,
@@ -190,7 +197,7 @@ def assess(
         progress=processes.is_main,
     )
     with processes.accelerator.main_process_first():  # it downloads what is missing
-        sets = load_evaluation_sets(config, downloads=downloads)
+        sets = load_evaluation_sets(config, downloads=downloads, names=_set_names(candidates))
     require_sets(conditions, list(sets.ood_test))
     found = evaluate_detectors(
         candidates.detectors,

@@ -82,7 +82,9 @@ class EvaluationSets:
         )
 
 
-def load_evaluation_sets(config: Config, *, downloads: bool = True) -> EvaluationSets:
+def load_evaluation_sets(
+    config: Config, *, downloads: bool = True, names: Mapping[str, str] | None = None
+) -> EvaluationSets:
     """Loads the test sets of a config, and of its training images only what is on disk.
 
     Where the training images are at hand, no test image may lie among them; where they are not,
@@ -91,6 +93,8 @@ def load_evaluation_sets(config: Config, *, downloads: bool = True) -> Evaluatio
     Args:
         config: The options; `data` and `loader` matter.
         downloads: Whether test sets of torchvision may be downloaded. Training images never are.
+        names: Names that the training sets had when the detector was trained, see `load_splits`:
+            the same ID images are held out again after a folder was renamed.
 
     Returns:
         The sets.
@@ -105,9 +109,9 @@ def load_evaluation_sets(config: Config, *, downloads: bool = True) -> Evaluatio
     missing = _missing(data)
     if not missing:
         with nullcontext() if downloads else no_downloads():
-            return EvaluationSets.of(load_splits(config))
+            return EvaluationSets.of(load_splits(config, names))
     with nullcontext() if downloads else no_downloads():
-        return _load_tests(config, missing)
+        return _load_tests(config, missing, names or {})
 
 
 def _missing(data: DataConfig) -> dict[str, str]:
@@ -125,14 +129,16 @@ def _missing(data: DataConfig) -> dict[str, str]:
     return found
 
 
-def _load_tests(config: Config, missing: Mapping[str, str]) -> EvaluationSets:
+def _load_tests(
+    config: Config, missing: Mapping[str, str], names: Mapping[str, str]
+) -> EvaluationSets:
     data, loader = config.data, config.loader
     held: list[CheckedSet] = []
     outliers: CheckedSet | None = None
     if "data.id" in missing:
         id_test = check("ID test", _open_id_test(data, missing["data.id"]), data, loader)
     else:
-        *held, id_test = checked_id(config, {})
+        *held, id_test = checked_id(config, names)
     own = f"jigsaw:{data.id}" in data.outliers
     if data.outliers and not own and "data.outliers" not in missing:
         pool = open_source(data.outliers, split="train", data=data)

@@ -1,34 +1,53 @@
-"""The sets of an evaluation say what was not read of their folders."""
+"""The sets of an evaluation are those of the run where its images are at hand."""
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
-from PIL import Image
+import torch
 
 from atd.config import load
-from atd.data.evaluation_sets import EvaluationSets
+from atd.data.evaluation_sets import load_evaluation_sets
 from atd.data.splits import load_splits
+from atd.errors import UserError
+
+WORDS = ["data.id=bundled:digits", "data.outliers=bundled:capitals", "data.image_size=8"]
+WORDS += ["data.ood_test=bundled:lowercase", "data.ood_limit=10", "data.outlier_limit=40"]
 
 
-def fill(folder, seed, count=12):
-    folder.mkdir(parents=True)
-    for index in range(count):
-        pixels = np.random.default_rng([seed, index]).integers(0, 256, (8, 8), dtype=np.uint8)
-        Image.fromarray(pixels).save(folder / f"{index}.png")
+def same(one, other) -> bool:
+    return torch.equal(one.fetch(range(len(one))), other.fetch(range(len(other))))
 
 
-@pytest.mark.parametrize("spoilt", [(), ("cats",), ("cats", "other")])
-def test_unused_files_are_named_once_for_each_folder(tmp_path, spoilt):
-    fill(tmp_path / "cats", 0, 20)
-    fill(tmp_path / "other", 1)
-    for name in spoilt:
-        (tmp_path / name / "IMG.CR2").touch()
-        (tmp_path / name / "5.png").write_text("no image")
-    words = [f"data.id=folder:{tmp_path}/cats", f"data.ood_test=folder:{tmp_path}/other"]
-    words += ["data.skip_corrupt=true", "data.image_size=8", "data.outliers=bundled:capitals"]
-    lines = EvaluationSets.of(load_splits(load(None, words))).unused_files()
-    for name in ("cats", "other"):
-        found = [line for line in lines if line.startswith(f"files of {name}: ")]
-        assert any("1 .cr2 files (IMG.CR2)" in line for line in found) is (name in spoilt)
-        assert any("1 unreadable images" in line for line in found) is (name in spoilt)
+def test_they_are_the_runs_own_after_a_folder_was_renamed_too(tiny_yaml) -> None:
+    config = load(tiny_yaml, WORDS)
+    for names in ({}, {"ID training": "what it was called"}):
+        run, found = load_splits(config, names), load_evaluation_sets(config, names=names)
+        assert found.id_val is not None
+        assert same(found.id_val, run.id_val)
+        assert same(found.id_test, run.id_test)
+        assert not found.left_out
+
+
+def test_without_outliers_the_id_images_are_still_held_out(tiny_yaml) -> None:
+    run = load_splits(load(tiny_yaml, WORDS))
+    found = load_evaluation_sets(load(tiny_yaml, [*WORDS, "data.outliers=folder:nowhere"]))
+    assert found.id_val is not None
+    assert same(found.id_val, run.id_val)
+    assert [line.partition(":")[0] for line in found.left_out] == [
+        "overlap of the test sets with data.outliers"
+    ]
+
+
+def test_an_overlap_with_outliers_at_hand_is_still_refused(tiny_yaml) -> None:
+    words = [*WORDS, "data.id=folder:nowhere", "data.id_test=bundled:digits"]
+    words += ["data.ood_test=twice=bundled:capitals"]
+    with pytest.raises(UserError, match="share"):
+        load_evaluation_sets(load(tiny_yaml, words))
+
+
+def test_what_is_asked_for_and_not_there_is_named(tiny_yaml) -> None:
+    with pytest.raises(UserError, match=r"data\.id_test=SOURCE"):
+        load_evaluation_sets(load(tiny_yaml, [*WORDS, "data.id=folder:nowhere"]))
+    config = load(tiny_yaml, [*WORDS, "data.ood_test=svhn", "data.root=nowhere"])
+    with pytest.raises(UserError, match="nothing is downloaded"):
+        load_evaluation_sets(config, downloads=False)
