@@ -15,7 +15,11 @@ __all__ = ["KINDS", "kind_class"]
 
 KINDS = {
     "atd": "atd.detectors.atd:ATD",
+    "confounding_gradients": "atd.detectors.confounding_gradients:ConfoundingGradients",
     "energy": "atd.detectors.energy:Energy",
+    "gaia_a": "atd.detectors.gaia_a:GaiaA",
+    "gaia_z": "atd.detectors.gaia_z:GaiaZ",
+    "splitting_integrating": "atd.detectors.splitting_integrating:SplittingIntegrating",
 }
 
 
