@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from atd.assessment import evaluate
@@ -20,30 +19,12 @@ from atd.data.python_images import Given, image_set
 from atd.detectors.base import Detector
 from atd.detectors.external import External
 from atd.detectors.fitting import FitData, SetBatches
-from atd.detectors.imported import import_detector
 from atd.detectors.kinds import kind_class
+from atd.detectors.loading import load
 from atd.errors import UserError
 from atd.reporting.outcome import Report
 
 __all__ = ["Detector", "External", "Report", "evaluate", "fit", "load"]
-
-
-def load(path: str | os.PathLike[str], device: str | torch.device = "cpu") -> Detector:
-    """Loads a detector of any kind, in evaluation mode.
-
-    Args:
-        path: A detector folder; or `import:MODULE:CALLABLE`, which runs that code.
-        device: Where to put it.
-
-    Returns:
-        The detector.
-
-    Raises:
-        UserError: There is no such detector, or it is damaged.
-    """
-    if isinstance(path, str) and path.startswith("import:"):
-        return import_detector(path).to(device)
-    return Detector.from_pretrained(path, device)
 
 
 def fit(

@@ -18,6 +18,7 @@ from atd.data.images import ImageSet
 from atd.data.python_images import Given, image_set
 from atd.detectors.base import Detector
 from atd.detectors.external import External
+from atd.detectors.loading import load
 from atd.errors import UserError
 from atd.evaluation.candidates import Candidates
 from atd.evaluation.protocol import Evaluation
@@ -124,8 +125,6 @@ def _first_set(detector: Any, id_test: Given) -> ImageSet | None:
 
 def _detector(given: Any, inside: ImageSet | None) -> Detector:
     if isinstance(given, str | os.PathLike):
-        from atd.api import load
-
         return load(given)
     if isinstance(given, Detector):
         return given
