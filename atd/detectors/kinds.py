@@ -16,6 +16,7 @@ __all__ = ["KINDS", "kind_class"]
 KINDS = {
     "atd": "atd.detectors.atd:ATD",
     "confounding_gradients": "atd.detectors.confounding_gradients:ConfoundingGradients",
+    "daain": "atd.detectors.daain:DAAIN",
     "energy": "atd.detectors.energy:Energy",
     "gaia_a": "atd.detectors.gaia_a:GaiaA",
     "gaia_z": "atd.detectors.gaia_z:GaiaZ",

@@ -26,10 +26,13 @@ from atd.evaluation.cache import fingerprint
 from atd.metrics import auroc
 
 SIZE, CLASSES = 8, ("across", "down", "even")
-OPTIONS: dict[str, dict[str, object]] = {}
+OPTIONS: dict[str, dict[str, object]] = {
+    "daain": {"points": 64, "blocks": 2, "hidden": 8, "epochs": 12, "lr": 5e-3},
+}
 """Options that suit the tiny sets, where a kind's defaults do not."""
 OTHER: dict[tuple[str, str], object] = {
     ("confounding_gradients", "label"): [1.0, 0.0, 1.0],
+    ("daain", "radius"): 9.0,
 }
 """Another valid value of an option, where none can be found from its type."""
 ACTIVATIONS = {"gaia_a": "relu"}
