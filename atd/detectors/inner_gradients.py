@@ -78,8 +78,8 @@ class Statistic:
         if self.name == "zeros" and not soft:
             return (gradient != 0).to(gradient.dtype).mean(2)
         # Gradients below 1e-19 have squares that float32 does not hold.
-        largest = gradient.abs().amax((1, 2), keepdim=True).detach().clamp_min(_TINY)
-        scaled = gradient / largest
+        largest = gradient.abs().amax((1, 2), keepdim=True).detach()
+        scaled = gradient / largest.clamp_min(torch.finfo(gradient.dtype).tiny)
         unit = scaled / (scaled.square().mean((1, 2), keepdim=True) + _TINY).sqrt()
         if self.name == "spread":
             return unit.abs().mean(2)

@@ -75,9 +75,9 @@ class SplittingIntegrating(Detector):
       x_0 .. x_{T-1}. A place with gradient zero is never moved, so that `add` counts the same
       places as GAIA-Z does, at a multiple of its cost.
 
-    How dense A is makes the score, as in `gaia_z`. In place of the cross-entropy stands
-    log(1 - p) - log p, whose gradient differs by the positive factor 1 / (1 - p) and does not
-    round to zero where the network is sure.
+    How dense A is makes the score, as in `gaia_z`. The cross-entropy -log p is computed as
+    log(1 + exp(log(1 - p) - log p)), whose gradient loses nothing to rounding where the network is
+    sure.
 
     The surrogate takes the gradient along the path to be that at its beginning, which the smallness
     of eta allows, counts softly and has softplus functions for rectifiers.
@@ -163,16 +163,16 @@ class SplittingIntegrating(Detector):
     ) -> list[_Point]:
         logits = recording.output
 
-        def odds() -> Tensor:
-            return _odds_against(logits, predicted)
+        def entropy() -> Tensor:
+            return functional.softplus(_odds_against(logits, predicted))
 
         if self.options.variant == "paper":
-            found = gradients_at(values, odds, differentiable=differentiable)
+            found = gradients_at(values, entropy, differentiable=differentiable)
             return [_Point(gradient, gradient) for gradient in found]
         read = gradients_at(
             values, lambda: logits.amax(1), differentiable=differentiable, keep=not last
         )
-        followed = read if last else gradients_at(values, odds, differentiable=differentiable)
+        followed = read if last else gradients_at(values, entropy, differentiable=differentiable)
         return [_Point(*pair) for pair in zip(read, followed, strict=True)]
 
     def _along(
