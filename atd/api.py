@@ -13,13 +13,12 @@ from torch import Tensor, nn
 from atd.assessment import evaluate
 from atd.backbones.base import Backbone
 from atd.backbones.foreign import ForeignBackbone
-from atd.config.values import build
 from atd.data.images import ImageSet
 from atd.data.python_images import Given, image_set
 from atd.detectors.base import Detector
 from atd.detectors.external import External
-from atd.detectors.fitting import FitData, SetBatches
-from atd.detectors.kinds import kind_class
+from atd.detectors.fitting import fit_to_sets
+from atd.detectors.kinds import kind_class, kind_options
 from atd.detectors.loading import load
 from atd.errors import UserError
 from atd.reporting.outcome import Report
@@ -70,10 +69,7 @@ def fit(
     cls = kind_class(kind)
     if "training" in cls.info.needs:
         raise UserError(f"kind {kind} has to be trained: python train.py detector.kind={kind}")
-    try:
-        chosen: Any = build(cls.Options, options, "detector")
-    except ValueError as error:
-        raise UserError(str(error)) from None
+    chosen = kind_options(kind, options)
     if isinstance(backbone, str | os.PathLike):
         backbone = load(backbone)
     if isinstance(backbone, Detector):
@@ -90,13 +86,9 @@ def fit(
         channels=shape[1],
         classes=_classes(inside, network),
         name=name or kind,
-    ).eval()
-    device = detector.device
-    outside = None
-    if outliers is not None:
-        outside = SetBatches(image_set(outliers, name="outliers", **of), device)
-    data = FitData(id=SetBatches(inside, device), outliers=outside)
-    return detector.to(device).fit(data, seed=seed).eval().requires_grad_(False)
+    )
+    outside = None if outliers is None else image_set(outliers, name="outliers", **of)
+    return fit_to_sets(detector.to(detector.device), inside, outside, seed=seed)
 
 
 def _backbone(given: nn.Module, size: int, channels: int) -> Backbone:

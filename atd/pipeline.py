@@ -1,4 +1,4 @@
-"""A run as a list of stages: helper, robust pre-training, ATD, evaluation, report."""
+"""A run as a list of stages: helper, robust pre-training, ATD or a fit, evaluation, report."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from atd.config import Config
 from atd.data.evaluation_sets import EvaluationSets
 from atd.data.splits import DataSplits
 from atd.detectors.base import Detector
+from atd.detectors.kinds import kind_class
 from atd.evaluation.settings import settings_from
 from atd.evaluation.several import evaluate_detectors
 from atd.records import to_json
@@ -24,6 +25,7 @@ from atd.training.contact import in_contact
 from atd.training.objectives import objective_of
 from atd.training.tasks import (
     adversarial_gan,
+    fitted_detector,
     robust_pretraining,
     untrained_backbone,
 )
@@ -61,7 +63,7 @@ class Run(RunState):
         Raises:
             UserError: As `execute`, and so the other exceptions.
         """
-        self.until("atd")
+        self.until("fit")
         assert self.detector is not None
         assert self.splits is not None
         return self.detector, self.backbone, self.splits
@@ -135,6 +137,14 @@ def _takes_weights(config: Config) -> bool:
     return config.atd.features == "backbone" and bool(config.backbone.weights)
 
 
+def _is_atd(config: Config) -> bool:
+    return config.detector_kind == "atd"
+
+
+def _is_fitted(config: Config) -> bool:
+    return not _is_atd(config)
+
+
 def _always(_: Config) -> bool:
     return True
 
@@ -159,17 +169,29 @@ def _weights(run: RunState) -> None:
     run.backbone = untrained_backbone(run.ingredients)
     options = run.config.backbone
     loaded = load_weights(
-        run.backbone, options.weights, needs_head=False, keep_normalisation=bool(options.mean)
+        run.backbone,
+        options.weights,
+        needs_head=_reads_logits(run.config.detector_kind),
+        keep_normalisation=bool(options.mean),
     )
     for notice in loaded.notices:
         run.say(notice)
     if not loaded.head:
         # Scores of class logits would mean nothing.
         evaluate = run.config.evaluate
-        kept = [name for name in evaluate.baselines if "mahalanobis" in name]
+        kept = [name for name in evaluate.baselines if not _reads_logits(name)]
         run.config = dataclasses.replace(
             run.config, evaluate=dataclasses.replace(evaluate, baselines=kept)
         )
+
+
+def _reads_logits(kind: str) -> bool:
+    return "logits" in kind_class(kind).info.needs
+
+
+def _fit(run: RunState) -> None:
+    assert run.backbone is not None
+    run.detector = fitted_detector(run.ingredients, run.backbone.eval().requires_grad_(False))
 
 
 def _atd(run: RunState) -> None:
@@ -222,7 +244,8 @@ STAGES: tuple[Stage, ...] = (
     Stage("helper", (), "helper", ("state",), _needs_helper, _helper, plan.helper),
     Stage("pretrain", ("helper",), "backbone", ("state",), _pretrains, _pretrain, plan.pretrain),
     Stage("weights", (), "backbone", (), _takes_weights, _weights, plan.weights),
-    Stage("atd", ("backbone",), "detector", ("state",), _always, _atd, plan.atd),
+    Stage("atd", ("backbone",), "detector", ("state",), _is_atd, _atd, plan.atd),
+    Stage("fit", ("backbone",), "detector", ("detector",), _is_fitted, _fit, plan.fit),
     Stage(
         "evaluate",
         ("detector", "backbone"),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from atd.config import Config
+from atd.detectors.kinds import kind_class
 
-__all__ = ["atd", "evaluate", "helper", "pretrain", "report", "weights"]
+__all__ = ["atd", "evaluate", "fit", "helper", "pretrain", "report", "weights"]
 
 
 def helper(config: Config) -> str:
@@ -30,6 +31,17 @@ def atd(config: Config) -> str:
     pixels = "" if options.features == "backbone" else ", on pixels: no backbone"
     attack = attack if options.adversarial else "no attack"
     return f"{options.epochs} epochs, {attack}, generator {options.generator}{pixels}"
+
+
+def fit(config: Config) -> str:
+    """The fit of a detector that is not trained."""
+    kind = config.detector_kind
+    info = kind_class(kind).info
+    options = [f"{name} {value}" for name, value in config.detector.items() if name != "kind"]
+    read = "ID images" + (" and their labels" if "labels" in info.needs else "")
+    read += " and outliers" if "outliers" in info.needs else ""
+    work = f"fitted to {read}" if "fitting" in info.needs else "nothing to fit"
+    return f"{', '.join([f'{kind} ({info.paper})', *options])}; {work}"
 
 
 def evaluate(config: Config) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 from atd.artefacts import detector_problem, is_detector, report_digests, report_problem
 from atd.config import Config, load, to_yaml
+from atd.detectors.kinds import resolved
 from atd.errors import UserError
 from atd.files import clear_litter, write_text
 from atd.folder_lock import hold, release
@@ -121,7 +122,7 @@ class RunFolder:
         for file in (self.config, self._config_copy):
             try:
                 if file.read_text(encoding="utf-8").strip():
-                    return load(file)
+                    return resolved(load(file))
             except UserError as error:
                 problem = problem or error
             except (OSError, ValueError, RecursionError):
@@ -263,7 +264,8 @@ def _goes_on(stored: Config, config: Config) -> bool:
 
 def _differences(one: Config, other: Config) -> list[str]:
     a, b = _flat(dataclasses.asdict(one)), _flat(dataclasses.asdict(other))
-    return [key for key in a if a[key] != b[key]]
+    keys = dict.fromkeys((*a, *b))  # a kind of detector has options of its own
+    return [key for key in keys if a.get(key) != b.get(key)]
 
 
 def _flat(values: dict[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from atd.config import Config
 from atd.data.fingerprint import fingerprint_images
 from atd.data.splits import DataSplits, load_splits
 from atd.detectors.base import Detector
+from atd.detectors.kinds import resolved
 from atd.run_folder import RunFolder
 from atd.training.logbook import Logbook
 from atd.training.loop import Task, train_task
@@ -46,6 +47,7 @@ class RunState:
     def __init__(
         self, config: Config, processes: Processes, splits: DataSplits | None = None
     ) -> None:
+        config = resolved(config)
         self.config, self.processes, self.splits = config, processes, splits
         self.folder = RunFolder(config.run.folder)
         rank_log = self.folder.rank_log(processes.rank)

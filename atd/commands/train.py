@@ -6,6 +6,7 @@ import argparse
 import os
 
 from atd.config import Config, load, to_yaml
+from atd.detectors.kinds import resolved
 from atd.errors import run_command
 
 __all__ = ["main"]
@@ -18,6 +19,8 @@ examples:
   python train.py
   python train.py --config configs/folder.yaml data.id=folder:photos run.name=photos
   python train.py --config configs/cifar10_small.yaml atd.epsilon=2/255 --dry-run
+  python train.py detector.kind=energy detector.temperature=2 \\
+      backbone.weights=checkpoints/digits/detector run.name=energy
   torchrun --nproc-per-node 2 train.py --config configs/cifar10.yaml
 """
 
@@ -42,7 +45,7 @@ def _main() -> None:
     )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. atd.epsilon=8/255")
     arguments = parser.parse_intermixed_args()
-    config = load(arguments.config, arguments.overrides)
+    config = resolved(load(arguments.config, arguments.overrides))
     if arguments.dry_run:
         _tell(config)
     else:

@@ -12,7 +12,7 @@ from typing import Any
 
 from atd.config.options import Config
 from atd.config.ranges import OptionError
-from atd.config.values import known_keys, option_types, unknown_key
+from atd.config.values import is_open, known_keys, option_types, unknown_key
 from atd.config.yaml_text import parse_yaml
 from atd.errors import UserError, printable
 
@@ -150,16 +150,20 @@ def _assemble(flat: dict[str, Any]) -> Config:
     alone: dict[str, Any] = {}
     for key, value in flat.items():
         group, _, option = key.partition(".")
-        if key in known and option:
+        if option and (key in known or is_open(groups.get(group))):
             values.setdefault(group, {})[option] = value
         elif key in known:
             alone[key] = value
-        elif dataclasses.is_dataclass(groups.get(key)) and value not in ("", None):
+        elif _is_group(groups.get(key)) and value not in ("", None):
             example = next(item for item in known if item.startswith(f"{key}."))
             raise OptionError(key, f"{key}: a group of options; write for example {example}=...")
         elif key not in groups:
             raise unknown_key(key, known)
     return Config(**{name: groups[name](**options) for name, options in values.items()}, **alone)
+
+
+def _is_group(kind: Any) -> bool:
+    return dataclasses.is_dataclass(kind) or is_open(kind)
 
 
 def to_yaml(config: Config) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from atd.config.ranges import Limit, Range, require
 from atd.config.training import AtdConfig, BackboneConfig, PretrainConfig
@@ -167,12 +167,23 @@ class Config:
     data: DataConfig = field(default_factory=DataConfig)
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
+    detector: dict[str, Any] = field(default_factory=lambda: {"kind": "atd"})
+    """The kind of detector (`atd.detectors.kinds`) and that kind's own options, as they are
+    written; `atd.detectors.kinds.resolved` reads and checks them."""
     atd: AtdConfig = field(default_factory=AtdConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     loader: LoaderConfig = field(default_factory=LoaderConfig)
 
     def __post_init__(self) -> None:
         settle(self, "")
+        object.__setattr__(self, "detector", {"kind": "atd", **self.detector})
+        kind = self.detector["kind"]
+        require(isinstance(kind, str), "detector.kind", kind, "a kind, e.g. energy")
+
+    @property
+    def detector_kind(self) -> str:
+        """The kind of detector."""
+        return str(self.detector["kind"])
 
     @property
     def evaluation_epsilon(self) -> float:

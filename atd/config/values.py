@@ -25,7 +25,7 @@ from typing import (
 from atd.config.ranges import OptionError, Range, require, shown
 from atd.errors import printable
 
-__all__ = ["build", "known_keys", "option_types", "settle", "unknown_key"]
+__all__ = ["build", "is_open", "known_keys", "option_types", "settle", "unknown_key"]
 
 T = TypeVar("T")
 
@@ -105,14 +105,23 @@ def option_types(kind: Any) -> dict[str, Any]:
 
 
 def known_keys(kind: type) -> list[str]:
-    """Full keys of all options of a class of groups."""
+    """Full keys of all options of a class of groups; of an open group, those of its default."""
     keys = []
-    for name, group in option_types(kind).items():
+    types = option_types(kind)
+    for item in dataclasses.fields(kind):  # type: ignore[arg-type]
+        group, name = types[item.name], item.name
         if dataclasses.is_dataclass(group):
             keys += [f"{name}.{option}" for option in option_types(group)]
+        elif is_open(group):
+            keys += [f"{name}.{option}" for option in item.default_factory()]  # type: ignore[misc]
         else:
             keys.append(name)
     return keys
+
+
+def is_open(group: Any) -> bool:
+    """Whether a group takes any option, whose meaning others know."""
+    return get_origin(group) is dict
 
 
 def unknown_key(key: str, known: list[str]) -> OptionError:

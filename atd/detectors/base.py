@@ -25,7 +25,7 @@ from atd.errors import UserError
 
 __all__ = ["Detector", "DetectorInfo", "Need"]
 
-Need = Literal["labels", "outliers", "fitting", "training"]
+Need = Literal["logits", "labels", "outliers", "fitting", "training"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,8 @@ class DetectorInfo:
     """Authors, year and arXiv number."""
     needs: frozenset[Need] = frozenset()
     """`fitting`: `fit` must be called; with `labels` (classes of the ID images) or `outliers`
-    where they are named; `training`: has an own training loop (`atd.training`)."""
+    where they are named; `training`: has an own training loop (`atd.training`); `logits`: reads
+    the backbone's class logits, of at least two classes."""
     gradient: Literal["exact", "surrogate", "none"] = "exact"
     """Whether autograd's gradient is the score's, or `surrogate` stands in for it."""
     exportable: Literal[True] | str = True
@@ -87,6 +88,11 @@ class Detector(nn.Module, ABC):
     ) -> None:
         super().__init__()
         self.options = self.Options() if options is None else options
+        if backbone is not None and "logits" in self.info.needs and backbone.classes < 2:
+            raise UserError(
+                f"detector.kind={self.kind}: it reads the logits of at least two classes, and "
+                f"{backbone.title} has {backbone.classes}; choose a kind that reads features (knn)"
+            )
         described = None
         if isinstance(backbone, Backbone) and backbone.config is not None:
             described = {**dataclasses.asdict(backbone.config), "weights": ""}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -31,13 +31,14 @@ class Energy(Detector):
 
     kind = "energy"
     Options = EnergyOptions
-    info = DetectorInfo(title="Energy", paper="Liu et al., 2020, arXiv:2010.03759")
+    info = DetectorInfo(
+        title="Energy",
+        paper="Liu et al., 2020, arXiv:2010.03759",
+        needs=frozenset({"logits"}),
+    )
 
     backbone: Backbone
     options: EnergyOptions
-
-    def __init__(self, backbone: Backbone, options: EnergyOptions | None = None, **of: Any) -> None:
-        super().__init__(backbone, options, **of)
 
     def forward(self, images: Tensor) -> Tensor:
         """Scores (N,) of float images (N, C, H, W) in [0, 1]; larger = more OOD."""

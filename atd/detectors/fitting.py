@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -12,7 +13,10 @@ from atd.data.images import ImageSet, batches
 from atd.errors import UserError
 from atd.inference import as_float
 
-__all__ = ["Batches", "FitData", "SetBatches", "collect"]
+if TYPE_CHECKING:
+    from atd.detectors.base import Detector
+
+__all__ = ["Batches", "FitData", "SetBatches", "collect", "fit_to_sets"]
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 """Float images (B, C, H, W) in [0, 1] on the detector's device, with labels (B,) int64, which are
@@ -64,3 +68,33 @@ def collect(function: Callable[[Tensor], Tensor], batches: Batches) -> tuple[Ten
     if not values.isfinite().all():
         raise UserError("the backbone gives values that are not finite; its weights are damaged")
     return values, labels
+
+
+def fit_to_sets(
+    detector: Detector, inside: ImageSet | None, outliers: ImageSet | None, *, seed: int
+) -> Detector:
+    """Fits a detector to image sets, as far as its kind is fitted at all.
+
+    Args:
+        detector: The detector, on its device.
+        inside: ID images.
+        outliers: Outliers; read only by kinds that need them.
+        seed: For kinds that draw random numbers.
+
+    Returns:
+        The detector itself, frozen and in evaluation mode.
+
+    Raises:
+        UserError: Images are missing, or do not suffice.
+    """
+    needs, device = detector.info.needs, detector.device
+    detector.eval()
+    if "fitting" in needs:
+        if inside is None or ("outliers" in needs and outliers is None):
+            lacking = "ID images" if inside is None else "outliers"
+            raise UserError(f"detector.kind={detector.kind}: it is fitted to {lacking}; give some")
+        outside = None
+        if outliers is not None and "outliers" in needs:
+            outside = SetBatches(outliers, device)
+        detector.fit(FitData(id=SetBatches(inside, device), outliers=outside), seed=seed)
+    return detector.requires_grad_(False)

@@ -1,122 +1,96 @@
-"""Mahalanobis distance (Lee et al., 2018) and its relative form (Ren et al., 2021)."""
+"""Mahalanobis distance (Lee et al., 2018, arXiv:1807.03888)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from atd.errors import UserError
+from atd.backbones.base import Backbone
+from atd.detectors.base import Detector, DetectorInfo
+from atd.detectors.fitting import FitData, collect
+from atd.detectors.statistics import class_means, require_labels, require_spread, whitening
 from atd.inference import frozen
 
 __all__ = ["Mahalanobis"]
 
-_SHRINKAGE = 1e-6
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MahalanobisOptions:
+    """The Mahalanobis distance has no options."""
 
 
-class Mahalanobis(nn.Module):
+class Mahalanobis(Detector):
     """Scores an image by its distance from the nearest class in the backbone's embedding.
 
     MD_k = (z - mu_k)^T S^-1 (z - mu_k) with one covariance S for all classes; the score is
-    min_k MD_k (ATD paper, eqs. 1-3; Lee et al., arXiv:1807.03888). The relative form subtracts
-    the distance MD_0 from one Gaussian fitted to all images (Ren et al., arXiv:2106.09022).
+    min_k MD_k (ATD paper, eqs. 1-3). Images without labels are taken as one class.
 
-    Precision matrices are kept as inverse Cholesky factors W, so that a distance is a plain sum
+    The precision matrix is kept as inverse Cholesky factor W, so that a distance is a plain sum
     of squares |W (z - mu)|^2: never negative, and cheap to differentiate.
-
-    Args:
-        backbone: Has `embed(images) -> (N, D)` and `embedding_dim`.
-        classes: Number of classes K; 1 for unlabelled images.
-        relative: Score with MD_k - MD_0.
     """
 
+    kind = "mahalanobis"
+    Options = MahalanobisOptions
+    info = DetectorInfo(
+        title="Mahalanobis distance",
+        paper="Lee et al., 2018, arXiv:1807.03888",
+        needs=frozenset({"fitting"}),
+    )
+
+    backbone: Backbone
     means: Tensor
+    centre: Tensor
     whitening: Tensor
-    background_mean: Tensor
-    background_whitening: Tensor
 
-    def __init__(self, backbone: nn.Module, *, classes: int, relative: bool = False) -> None:
-        super().__init__()
-        self.backbone = backbone
-        self.relative = relative
-        size = int(backbone.embedding_dim)  # type: ignore[arg-type]
-        self.register_buffer("means", torch.zeros(classes, size))
+    def __init__(self, backbone: Backbone, options: Any = None, **of: Any) -> None:
+        super().__init__(backbone, options, **of)
+        size = backbone.embedding_dim
+        self.register_buffer("means", torch.zeros(0, size))
+        self.register_buffer("centre", torch.zeros(size))
         self.register_buffer("whitening", torch.eye(size))
-        self.register_buffer("background_mean", torch.zeros(size))
-        self.register_buffer("background_whitening", torch.eye(size))
 
-    def extra_repr(self) -> str:
-        """What `repr` shows, and with it what a fingerprint of the module covers."""
-        return f"relative={self.relative}"
-
-    def logits(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         """Scores (N,) of float images (N, C, H, W) in [0, 1]; larger = more OOD."""
-        embedded: Tensor = self.backbone.embed(images)  # type: ignore[operator]
-        centred = embedded - self.background_mean
+        return self.nearest(self.backbone.embed(images))
+
+    def nearest(self, embedded: Tensor) -> Tensor:
+        """Squared distance (N,) of embeddings (N, D) from the nearest class."""
         # Whitening before subtracting the K means costs K times less than the other way round.
-        centres = (self.means - self.background_mean) @ self.whitening.T
-        apart = (centred @ self.whitening.T).unsqueeze(1) - centres
-        nearest = apart.square().sum(dim=2).amin(dim=1)
-        if not self.relative:
-            return nearest
-        return nearest - (centred @ self.background_whitening.T).square().sum(dim=1)
+        whitened = (embedded - self.centre) @ self.whitening.T
+        centres = (self.means - self.centre) @ self.whitening.T
+        return (whitened.unsqueeze(1) - centres).square().sum(dim=2).amin(dim=1)
 
     @torch.no_grad()
-    def fit(self, batches: Iterable[tuple[Tensor, Tensor]]) -> Mahalanobis:
-        """Estimates means and covariances, in one pass and in float64.
+    def fit(self, data: FitData, *, seed: int) -> Self:
+        """Estimates means and covariance, in float64.
 
         Args:
-            batches: Float images (B, C, H, W) in [0, 1] on the backbone's device, and labels
-                (B,); labels below 0 mean unlabelled and are taken as one class.
+            data: ID images and their labels.
+            seed: Not used.
 
         Returns:
-            The module itself.
+            The detector itself.
 
         Raises:
-            UserError: No images, or a label that the backbone does not know.
+            UserError: No images, some without a label, or one that the backbone does not know.
         """
         with frozen(self.backbone):
-            pairs = [(self._embed(images), labels.cpu().long()) for images, labels in batches]
-        if not pairs:
-            raise UserError("baseline mahalanobis: there are no ID training images to fit it on")
-        embedded = torch.cat([values for values, _ in pairs])
-        labels = torch.cat([values for _, values in pairs]).clamp_min(0)
-        if labels.max() >= len(self.means):
-            raise UserError(
-                f"baseline mahalanobis: label {int(labels.max())} in the ID images, but the "
-                f"backbone knows {len(self.means)} classes"
-            )
-        means = _class_means(embedded, labels, len(self.means))
-        overall = embedded.mean(dim=0)
-        self.means.copy_(means)
-        self.whitening.copy_(_whitening(embedded - means[labels]))
-        self.background_mean.copy_(overall)
-        self.background_whitening.copy_(_whitening(embedded - overall))
+            embedded, labels = collect(self.backbone.embed, data.id)
+        if "labels" not in self.info.needs and (labels < 0).all():
+            labels = torch.zeros_like(labels)
+        require_labels(self, labels, max(1, self.backbone.classes))
+        require_spread(self, embedded)
+        self.set_statistics(embedded, labels)
         return self
 
-    def _embed(self, images: Tensor) -> Tensor:
-        embedded: Tensor = self.backbone.embed(images)  # type: ignore[operator]
-        return embedded.cpu().double()
-
-
-def _class_means(embedded: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """Means (K, D); a class without images repeats another's, which no minimum notices."""
-    count = torch.bincount(labels, minlength=classes)
-    sums = torch.zeros(classes, embedded.shape[1], dtype=embedded.dtype)
-    means = sums.index_add_(0, labels, embedded) / count.clamp_min(1).unsqueeze(1)
-    return torch.where(count.unsqueeze(1) > 0, means, means[labels[0]])
-
-
-def _whitening(centred: Tensor) -> Tensor:
-    """W with W^T W = S^-1 for rows with covariance S.
-
-    Dead units make S singular; a millionth of its mean variance on the diagonal keeps W finite
-    without changing a distance that anyone could measure.
-    """
-    covariance = centred.T @ centred / len(centred)
-    identity = torch.eye(len(covariance), dtype=covariance.dtype)
-    scale = covariance.diagonal().mean().clamp_min(torch.finfo(torch.float32).tiny)
-    factor = torch.linalg.cholesky(covariance + _SHRINKAGE * scale * identity)
-    inverse: Tensor = torch.linalg.solve_triangular(factor, identity, upper=False)
-    return inverse
+    def set_statistics(self, embedded: Tensor, labels: Tensor) -> None:
+        """Sets the buffers from embeddings (N, D) in float64 and labels (N,)."""
+        means = class_means(embedded, labels, int(labels.max()) + 1)
+        centred, like = embedded - means[labels], self.centre
+        self.means = means.to(like)
+        self.centre = embedded.mean(dim=0).to(like)
+        freedom = len(labels) - len(labels.unique())
+        self.whitening = whitening(self, centred, freedom).to(like)

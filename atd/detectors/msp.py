@@ -2,36 +2,45 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from atd.errors import UserError
+from atd.backbones.base import Backbone
+from atd.detectors.base import Detector, DetectorInfo
 
-__all__ = ["MaximumSoftmax"]
+__all__ = ["MaximumSoftmax", "doubt"]
 
 
-class MaximumSoftmax(nn.Module):
-    """Scores an image by how unsure its most likely class is.
+def doubt(logits: Tensor) -> Tensor:
+    """The log-odds (N,) that the likeliest class is wrong, log((1 - p) / p), of logits (N, K).
 
-    The score is the log-odds that the most likely class is wrong, log((1 - p) / p) with p the
-    maximum softmax probability. That ranks images exactly as 1 - p does but never saturates, so
-    that an attack always has a gradient to follow.
-
-    Args:
-        backbone: Classifier, images -> class logits (N, K) with K >= 2.
-
-    Raises:
-        UserError: The classifier has a single class.
+    With p the maximum softmax probability that ranks images exactly as 1 - p does, but it never
+    saturates, so that an attack always has a gradient to follow.
     """
+    ordered = logits.sort(dim=1, descending=True).values
+    return torch.logsumexp(ordered[:, 1:], dim=1) - ordered[:, 0]
 
-    def __init__(self, backbone: nn.Module) -> None:
-        super().__init__()
-        if getattr(backbone, "classes", 2) < 2:
-            raise UserError("baseline msp: it needs a classifier with at least two classes")
-        self.backbone = backbone
 
-    def logits(self, images: Tensor) -> Tensor:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaximumSoftmaxOptions:
+    """The maximum softmax probability has no options."""
+
+
+class MaximumSoftmax(Detector):
+    """Scores an image by how unsure its most likely class is."""
+
+    kind = "msp"
+    Options = MaximumSoftmaxOptions
+    info = DetectorInfo(
+        title="Maximum softmax probability",
+        paper="Hendrycks & Gimpel, 2017, arXiv:1610.02136",
+        needs=frozenset({"logits"}),
+    )
+
+    backbone: Backbone
+
+    def forward(self, images: Tensor) -> Tensor:
         """Scores (N,) of float images (N, C, H, W) in [0, 1]; larger = more OOD."""
-        logits: Tensor = self.backbone(images)
-        ordered = logits.sort(dim=1, descending=True).values
-        return torch.logsumexp(ordered[:, 1:], dim=1) - ordered[:, 0]
+        return doubt(self.backbone(images))

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
-
-from torch import Tensor, nn
 
 from atd.backbones.base import Backbone
 from atd.data.evaluation_sets import EvaluationSets
 from atd.data.images import FIT_IMAGES
-from atd.detectors.base import Detector, DetectorInfo, Need
-from atd.detectors.baselines import BASELINES as UNMOVED
-from atd.detectors.baselines import build_baseline
-from atd.detectors.fitting import FitData, SetBatches
-from atd.detectors.kinds import KINDS, kind_class
+from atd.detectors.base import Detector
+from atd.detectors.fitting import fit_to_sets
+from atd.detectors.kinds import kind_class
 from atd.errors import UserError
 
 __all__ = ["build_baselines"]
@@ -56,37 +51,8 @@ def build_baselines(
     return built, left_out
 
 
-class _Unmoved(Detector):
-    """A score that is not a kind of its own yet."""
-
-    kind = "unmoved"
-    info = DetectorInfo(title="unmoved", paper="see the module")
-    Options = type("Options", (), {})
-
-    def __init__(self, module: nn.Module, detector: Detector, name: str) -> None:
-        nn.Module.__init__(self)
-        self.options, self.backbone, self.module = None, None, module
-        self.config = dataclasses.replace(detector.config, kind=name, options={}, name=name)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Scores (N,) of float images (N, C, H, W)."""
-        scores: Tensor = self.module.logits(images)  # type: ignore[operator]
-        return scores
-
-    def features(self, images: Tensor) -> Tensor:
-        """The backbone's embedding (N, F)."""
-        found: Tensor = self.module.backbone.embed(images)  # type: ignore[operator, union-attr]
-        return found
-
-
-def _needs(kind: str) -> frozenset[Need]:
-    if kind in UNMOVED and kind not in KINDS:
-        return frozenset() if kind == "msp" else frozenset({"fitting"})
-    return kind_class(kind).info.needs
-
-
 def _lacks(kind: str, backbone: Backbone | None, sets: EvaluationSets) -> str:
-    needs = _needs(kind)
+    needs = kind_class(kind, "evaluate.baselines").info.needs
     if "training" in needs:
         return "it is trained, not fitted: train it and name both detectors"
     if backbone is None:
@@ -102,24 +68,15 @@ def _build(
     kind: str, detector: Detector, backbone: Backbone, sets: EvaluationSets, seed: int
 ) -> Detector:
     made, device = detector.config, next(backbone.parameters()).device
-    if kind not in KINDS:
-        given = (
-            ()
-            if sets.id_train is None
-            else SetBatches(sets.id_train.take(FIT_IMAGES, seed), device)
-        )
-        return _Unmoved(build_baseline(kind, backbone, given), detector, kind).eval()
     found = kind_class(kind)(
         backbone,
         image_size=made.image_size,
         channels=made.channels,
         classes=made.classes,
         name=kind,
-    ).to(device)
-    if "fitting" in found.info.needs and sets.id_train is not None:
-        inside = SetBatches(sets.id_train.take(FIT_IMAGES, seed), device)
-        outside = None
-        if "outliers" in found.info.needs and sets.outliers is not None:
-            outside = SetBatches(sets.outliers.take(FIT_IMAGES, seed), device)
-        found = found.fit(FitData(id=inside, outliers=outside), seed=seed)
-    return found.eval().requires_grad_(False)
+    )
+    inside, outliers = (
+        None if images is None else images.take(FIT_IMAGES, seed)
+        for images in (sets.id_train, sets.outliers)
+    )
+    return fit_to_sets(found.to(device), inside, outliers, seed=seed)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from atd.detectors.kinds import KINDS, kind_class
 from atd.evaluation.results import Results
+from atd.reporting.kinds import paper_link
 from atd.reporting.markdown import escaped, in_cell, verbatim
 from atd.reporting.wording import attack_words, mean_words, percent, stronger_words
 
@@ -27,9 +29,9 @@ def model_card(results: Results) -> str:
     average = " | ".join(percent(item["auroc"]) for item in mean.values())
     return f"""# {escaped(results.detector.name)}
 
-An out-of-distribution detector for images like those of {verbatim(results.id.name)}, trained with
-[ATD](https://arxiv.org/abs/2209.15246). It gives every image a score; larger = more likely
-out-of-distribution.
+An out-of-distribution detector for images like those of {verbatim(results.id.name)}:
+{_method(results)}.
+It gives every image a score; larger = more likely out-of-distribution.
 
 ```python
 import atd
@@ -60,6 +62,15 @@ Verdict of the attack's own checks: {escaped(results.verdict)}.{stronger}
 The numbers hold for this attack, norm and radius; other changes (rotation, blur, patches) were not
 tried. Images unlike any of the OOD sets above may behave otherwise.
 
-Trained with seed {results.provenance.seed} at commit {escaped(str(results.provenance.commit))};
+Made with seed {results.provenance.seed} at commit {escaped(str(results.provenance.commit))};
 all options are in `config.json`.
 """
+
+
+def _method(results: Results) -> str:
+    """What the detector is, with its paper where it is of a kind of ours."""
+    kind = results.detector.kind
+    if kind not in KINDS:
+        return escaped(kind)
+    info = kind_class(kind).info
+    return f"{info.title} (kind `{kind}`; {paper_link(info.paper)})"

@@ -14,9 +14,12 @@ from atd.config import Config
 from atd.data.images import FIT_IMAGES, ImageSet, batches
 from atd.data.splits import DataSplits
 from atd.detectors.atd import ATD
+from atd.detectors.base import Detector
 from atd.detectors.build import build_detector
 from atd.detectors.config import DetectorConfig
+from atd.detectors.fitting import fit_to_sets
 from atd.detectors.gan import FeatureGenerator, PixelGenerator
+from atd.detectors.kinds import kind_class, kind_options
 from atd.errors import UserError
 from atd.inference import computes_in_bfloat16
 from atd.provenance import provenance
@@ -30,6 +33,7 @@ __all__ = [
     "Ingredients",
     "adversarial_gan",
     "detector_config",
+    "fitted_detector",
     "robust_pretraining",
     "untrained_backbone",
 ]
@@ -190,19 +194,57 @@ def adversarial_gan(given: Ingredients, backbone: Backbone | None) -> Adversaria
     )
 
 
+def fitted_detector(given: Ingredients, backbone: Backbone) -> Detector:
+    """A detector of a kind that is fitted, not trained, on a backbone that stays as it is.
+
+    Every process fits it; all then have what the first one found.
+
+    Args:
+        given: Options and images.
+        backbone: The pre-trained backbone.
+
+    Raises:
+        UserError: The images do not suffice, or the options do not suit the backbone.
+    """
+    config, splits, processes = given.config, given.splits, given.processes
+    description = detector_config(given)
+    options = kind_options(description.kind, description.options)
+    detector = kind_class(description.kind)(
+        backbone,
+        options,
+        image_size=description.image_size,
+        channels=description.channels,
+        classes=description.classes,
+        name=description.name,
+    ).to(processes.device)
+    made = detector.config
+    detector.config = dataclasses.replace(description, options=made.options, backbone=made.backbone)
+    seed = config.run.seed
+    fit_to_sets(detector, splits.id_train, splits.outlier_train, seed=seed)
+    if processes.count > 1:
+        own = {name: value.cpu() for name, value in detector.named_buffers(recurse=False)}
+        for name, value in processes.agree(own).items():
+            setattr(detector, name, value.to(processes.device))
+    return detector
+
+
 def detector_config(given: Ingredients) -> DetectorConfig:
-    """Describes the detector that a config trains."""
+    """Describes the detector that a config makes."""
     config, splits = given.config, given.splits
+    kind = config.detector_kind
+    options = {name: value for name, value in config.detector.items() if name != "kind"}
+    if kind == "atd":
+        options = {"normalisation": config.atd.normalisation}
     backbone = dataclasses.asdict(config.backbone) if config.atd.features == "backbone" else None
     return DetectorConfig(
-        kind="atd",
+        kind=kind,
         name=config.run.name,
         backbone=backbone,
         classes=list(splits.id_train.classes or _TURNS),
         image_size=config.data.image_size,
         channels=config.data.channels,
         scale=config.data.scale,
-        options={"normalisation": config.atd.normalisation},
+        options=options,
         training=dataclasses.asdict(config),
         provenance=provenance(config, seed=config.run.seed, seconds=0.0),
     )

@@ -18,7 +18,6 @@ from atd.config import Config, load
 from atd.data.evaluation_sets import EvaluationSets
 from atd.data.splits import DataSplits, load_splits
 from atd.detectors.base import Detector
-from atd.detectors.baselines import BASELINES
 from atd.evaluation.baselines import build_baselines
 from atd.pipeline import Run
 from atd.run_folder import RunFolder
@@ -43,6 +42,7 @@ TRAINED: dict[str, list[str]] = {
     "seed 2": ["run.seed=2"],
     "wide_resnet28": ["backbone.architecture=wide_resnet28"],
 }
+BASELINES = ("msp", "energy", "mahalanobis", "relative_mahalanobis")
 HONEST: tuple[str, ...] = (*TRAINED, *BASELINES)
 BASES: tuple[str, ...] = ("undefended", "seed 0")
 """What frauds are built on: a detector that cannot resist, and one that resists."""

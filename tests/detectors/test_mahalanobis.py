@@ -1,33 +1,21 @@
+"""Both Mahalanobis distances against their equations, and the statistics that they stand on."""
+
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from flat import DIMENSION, Flat, data, flat, sample
+from making import line_of
 
 from atd.detectors.mahalanobis import Mahalanobis
+from atd.detectors.relative_mahalanobis import RelativeMahalanobis
 from atd.errors import UserError
-from atd.evaluation.cache import fingerprint
 
-SIZE = 6
-
-
-class Flat(nn.Module):
-    embedding_dim = SIZE
-
-    def embed(self, images: Tensor) -> Tensor:
-        return images.flatten(1)
+BOTH = pytest.mark.parametrize("kind", [Mahalanobis, RelativeMahalanobis])
 
 
-def sample(count: int = 200, classes: int = 3) -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(0)
-    mixing = torch.eye(SIZE) + 0.2 * torch.randn(SIZE, SIZE, generator=generator)
-    labels = torch.arange(count) % classes
-    values = torch.randn(count, SIZE, generator=generator) @ mixing
-    return values.view(count, 1, 2, 3) + 4 * labels.view(-1, 1, 1, 1), labels
-
-
-def reference(train: Tensor, labels: Tensor, test: Tensor, relative: bool) -> np.ndarray:
+def reference(train, labels, test, relative):
     """Eqs. 1-3 of the ATD paper, written out in float64."""
     z, y, x = train.flatten(1).double().numpy(), labels.numpy(), test.flatten(1).double().numpy()
     means = np.stack([z[y == k].mean(0) for k in np.unique(y)])
@@ -41,71 +29,85 @@ def reference(train: Tensor, labels: Tensor, test: Tensor, relative: bool) -> np
     return distances.min(1)
 
 
-@pytest.mark.parametrize("relative", [False, True])
-def test_equals_the_equations(relative: bool) -> None:
+@BOTH
+def test_equals_the_equations(kind):
     train, labels = sample()
-    test = 3 * torch.randn(40, 1, 2, 3, generator=torch.Generator().manual_seed(1))
-    fitted = Mahalanobis(Flat(), classes=3, relative=relative).fit([(train, labels)])
-    expected = reference(train, labels, test, relative)
-    np.testing.assert_allclose(fitted.logits(test).numpy(), expected, rtol=1e-4, atol=5e-3)
+    test = 3 * sample(40, seed=1)[0]
+    scores = flat(kind).fit(data(train, labels), seed=0).logits(test)
+    expected = reference(train, labels, test, kind is RelativeMahalanobis)
+    np.testing.assert_allclose(scores.numpy(), expected, rtol=1e-3, atol=5e-3)
 
 
-def test_equals_pytorch_ood_up_to_its_scale() -> None:
+def test_equals_pytorch_ood_up_to_its_scale():
     from pytorch_ood.detector import Mahalanobis as Reference
 
     train, labels = sample()
-    test, _ = sample(50)
-    ours = Mahalanobis(Flat(), classes=3).fit([(train, labels)]).logits(test)
+    test, _ = sample(50, seed=1)
+    ours = flat(Mahalanobis).fit(data(train, labels), seed=0).logits(test)
     theirs = (
         Reference(None).fit_features(train.flatten(1), labels).predict_features(test.flatten(1))
     )
     assert torch.corrcoef(torch.stack([ours, theirs.float()]))[0, 1] > 0.9999
 
 
-def test_batches_do_not_matter() -> None:
+@BOTH
+def test_batches_do_not_matter(kind):
     train, labels = sample()
-    whole = Mahalanobis(Flat(), classes=3).fit([(train, labels)])
-    parts = Mahalanobis(Flat(), classes=3).fit(zip(train.split(7), labels.split(7), strict=True))
-    torch.testing.assert_close(parts.whitening, whole.whitening)
-    torch.testing.assert_close(parts.means, whole.means)
+    whole = flat(kind).fit(data(train, labels, 200), seed=0)
+    parts = flat(kind).fit(data(train, labels, 7), seed=0)
+    for name, value in whole.state_dict().items():
+        torch.testing.assert_close(parts.state_dict()[name], value)
 
 
-def test_unlabelled_images_are_one_class() -> None:
+def test_unlabelled_images_are_one_class_where_that_means_something():
     train, labels = sample()
-    unlabelled = Mahalanobis(Flat(), classes=3).fit([(train, torch.full_like(labels, -1))])
-    one = Mahalanobis(Flat(), classes=1).fit([(train, torch.zeros_like(labels))])
+    none = torch.full_like(labels, -1)
+    unlabelled = flat(Mahalanobis).fit(data(train, none), seed=0)
+    one = flat(Mahalanobis).fit(data(train, torch.zeros_like(labels)), seed=0)
     torch.testing.assert_close(unlabelled.logits(train), one.logits(train))
+    for given, words in ((none, "have none"), (labels * 0, "one class")):
+        with pytest.raises(UserError, match=words) as error:
+            flat(RelativeMahalanobis).fit(data(train, given), seed=0)
+        line_of(error)
 
 
-def test_class_without_images_is_ignored() -> None:
+def test_class_without_images_is_ignored():
     train, labels = sample(classes=2)
-    known = Mahalanobis(Flat(), classes=2).fit([(train, labels)])
-    padded = Mahalanobis(Flat(), classes=5).fit([(train, labels * 3)])
+    known = flat(Mahalanobis, Flat(2)).fit(data(train, labels), seed=0)
+    padded = flat(Mahalanobis, Flat(5)).fit(data(train, labels * 3), seed=0)
     torch.testing.assert_close(padded.logits(train), known.logits(train))
 
 
-def test_dead_unit_leaves_scores_finite() -> None:
+@BOTH
+def test_dead_unit_leaves_scores_finite(kind):
     train, labels = sample()
     train[:, 0, 0, 0] = 0.0
-    fitted = Mahalanobis(Flat(), classes=3).fit([(train, labels)])
-    scores = fitted.logits(train)
+    scores = flat(kind).fit(data(train, labels), seed=0).logits(train)
     assert scores.isfinite().all()
     assert scores.max() < 100
 
 
-def test_faults_are_named() -> None:
-    train, labels = sample()
-    with pytest.raises(UserError, match="no ID training images"):
-        Mahalanobis(Flat(), classes=3).fit([])
-    with pytest.raises(UserError, match="label 2 .* 2 classes"):
-        Mahalanobis(Flat(), classes=2).fit([(train, labels)])
+def test_fewer_images_than_dimensions_are_shrunk_and_told(capsys):
+    train, labels = sample(DIMENSION + 2)
+    scores = flat(Mahalanobis).fit(data(train, labels), seed=0).logits(sample(50, seed=1)[0])
+    assert "11 ID images for 9 dimensions" in capsys.readouterr().err
+    # Without shrinkage the distances of fresh images are thousands of times too large.
+    assert scores.median() < 10 * DIMENSION
+    flat(Mahalanobis).fit(data(*sample(DIMENSION + 3)), seed=0)
+    assert not capsys.readouterr().err
 
 
-def test_fingerprint_tells_the_two_forms_apart() -> None:
-    # The weights are the same; cached scores of one must not pass for the other's.
-    fitted = [
-        Mahalanobis(Flat(), classes=3, relative=kind).fit([sample()]) for kind in (True, False)
-    ]
-    assert fingerprint(fitted[0]) != fingerprint(fitted[1])
-    again = Mahalanobis(Flat(), classes=3).fit([sample()])
-    assert fingerprint(fitted[1]) == fingerprint(again)
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda x, y: (x, y + 1), "label 3 .* 3 classes"),
+        (lambda x, y: (x, torch.where(y == 0, -1, y)), "67 of 200 have none"),
+        (lambda x, y: (x * 0 + 0.5, y), "same embedding"),
+        (lambda x, y: (x[:1], y[:1]), "1 ID image"),
+        (lambda x, y: (x / 0, y), "not finite"),
+    ],
+)
+def test_faults_are_named(change, words):
+    with pytest.raises(UserError, match=words) as error:
+        flat(Mahalanobis).fit(data(*change(*sample())), seed=0)
+    line_of(error)
