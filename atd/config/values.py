@@ -104,16 +104,16 @@ def option_types(kind: Any) -> dict[str, Any]:
     return {item.name: hints[item.name] for item in dataclasses.fields(kind)}
 
 
-def known_keys(kind: type) -> list[str]:
+def known_keys(kind: Any) -> list[str]:
     """Full keys of all options of a class of groups; of an open group, those of its default."""
     keys = []
     types = option_types(kind)
-    for item in dataclasses.fields(kind):  # type: ignore[arg-type]
-        group, name = types[item.name], item.name
+    for item in dataclasses.fields(kind):
+        group, name, default = types[item.name], item.name, item.default_factory
         if dataclasses.is_dataclass(group):
             keys += [f"{name}.{option}" for option in option_types(group)]
-        elif is_open(group):
-            keys += [f"{name}.{option}" for option in item.default_factory()]  # type: ignore[misc]
+        elif is_open(group) and default is not dataclasses.MISSING:
+            keys += [f"{name}.{option}" for option in default()]
         else:
             keys.append(name)
     return keys

@@ -22,6 +22,7 @@ NAMES = {
     "root id_limit outlier_limit ood_limit val_fraction test_fraction scale "
     "skip_corrupt augment",
     "backbone": "architecture width activation stem_stride features standardise weights mean std",
+    "detector": "kind",
     "pretrain": "objective epochs helper_epochs batch_size ghost_batch epsilon attack steps "
     "step_schedule step_size beta gamma helper_reach lr momentum weight_decay warmup "
     "label_smoothing ema",
