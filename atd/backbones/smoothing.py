@@ -35,7 +35,8 @@ class SmoothCorners(TorchFunctionMode):
     is computed step by step, since its fused kernels cannot be differentiated twice.
 
     Args:
-        sharpness: The number b; the larger, the nearer to the rectifier.
+        sharpness: The number b; the larger, the nearer to the rectifier. Of 3, 10, 30 and 100, 30
+            gave attacks on inner gradients the most on small networks.
 
     Example:
         >>> x = torch.tensor([-1.0, 1.0])
@@ -44,7 +45,7 @@ class SmoothCorners(TorchFunctionMode):
         tensor([4.5399e-06, 1.0000e+00])
     """
 
-    def __init__(self, sharpness: float) -> None:
+    def __init__(self, sharpness: float = 30.0) -> None:
         super().__init__()
         self.sharpness = sharpness
 

@@ -15,7 +15,6 @@ from atd.config.values import settle
 from atd.detectors.base import Detector, DetectorInfo
 from atd.detectors.fitting import FitData
 from atd.detectors.inner_gradients import (
-    SHARPNESS,
     channels_of,
     gradients_at,
     in_parts,
@@ -75,7 +74,7 @@ class GaiaA(Detector):
 
     def surrogate(self, images: Tensor) -> Tensor:
         """Stand-in (N,) with a gradient: the score of the smoothed network."""
-        with SmoothCorners(SHARPNESS):
+        with SmoothCorners():
             return self._score(images, differentiable=images.requires_grad)
 
     def _score(self, images: Tensor, *, differentiable: bool = False) -> Tensor:

@@ -15,7 +15,6 @@ from atd.config.values import settle
 from atd.detectors.base import Detector, DetectorInfo
 from atd.detectors.fitting import FitData
 from atd.detectors.inner_gradients import (
-    SHARPNESS,
     Statistic,
     StatisticName,
     channels_of,
@@ -77,7 +76,7 @@ class GaiaZ(Detector):
 
     def surrogate(self, images: Tensor) -> Tensor:
         """Stand-in (N,) with a gradient: a soft count on the smoothed network."""
-        with SmoothCorners(SHARPNESS):
+        with SmoothCorners():
             gradients = self.gradients(images, differentiable=images.requires_grad)
             return self.statistic.score(gradients, soft=True)
 

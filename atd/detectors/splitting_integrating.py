@@ -19,7 +19,6 @@ from atd.config.values import settle
 from atd.detectors.base import Detector, DetectorInfo
 from atd.detectors.fitting import FitData
 from atd.detectors.inner_gradients import (
-    SHARPNESS,
     Statistic,
     StatisticName,
     channels_of,
@@ -130,7 +129,7 @@ class SplittingIntegrating(Detector):
 
     def surrogate(self, images: Tensor) -> Tensor:
         """Stand-in (N,) with a gradient."""
-        with SmoothCorners(SHARPNESS):
+        with SmoothCorners():
             recording, starts = self._start(images, differentiable=images.requires_grad)
             steps = self.options.steps
             found = []
