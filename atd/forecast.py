@@ -115,7 +115,7 @@ def forecast(config: Config) -> dict[str, float]:
     else:  # on noise not every kind can be fitted; most of the time is spent in the backbone
         simple = dataclasses.replace(given.config, detector={"kind": "max_logit"})
         detector = fitted_detector(dataclasses.replace(given, config=simple), backbone)
-        passes = kind_class(config.detector_kind).info.passes
+        passes = kind_class(config.detector_kind).info.passes or 1.0
     scores = passes + (len(config.evaluate.baselines) if backbone is not None else 0)
     found["evaluate"] = scores * images["test"] * _attack_seconds(detector, config, processes)
     return {name: seconds / sharing for name, seconds in found.items()}

@@ -70,7 +70,7 @@ class ConfoundingGradients(Detector):
     info = DetectorInfo(
         title="Confounding-label gradients",
         paper="Lee, Prabhushankar and AlRegib, 2022, arXiv:2206.08255",
-        needs=frozenset({"fitting", "outliers"}),
+        needs=frozenset({"logits", "fitting", "outliers"}),
         gradient="surrogate",
         exportable="its score is made of gradients, which neither format can hold",
         passes=2,

@@ -56,6 +56,7 @@ class GaiaA(Detector):
     info = DetectorInfo(
         title="GAIA-A",
         paper="Chen et al., 2023, arXiv:2311.09620",
+        needs=frozenset({"logits"}),
         gradient="surrogate",
         exportable="its score is made of gradients, which neither format can hold",
         passes=3,

@@ -57,6 +57,7 @@ class GaiaZ(Detector):
     info = DetectorInfo(
         title="GAIA-Z",
         paper="Chen et al., 2023, arXiv:2311.09620",
+        needs=frozenset({"logits"}),
         gradient="surrogate",
         exportable="its score is made of gradients, which neither format can hold",
         passes=2,

@@ -87,6 +87,7 @@ class SplittingIntegrating(Detector):
     info = DetectorInfo(
         title="S & I",
         paper="Splitting & Integrating, 2025, ICML, PMLR 267",
+        needs=frozenset({"logits"}),
         gradient="surrogate",
         exportable="its score is made of gradients, which neither format can hold",
         passes=0,  # each detector has its own number

@@ -43,7 +43,7 @@ def kinds_table() -> str:
             paper_link(info.paper),
             ", ".join(options) or "none",
             ", ".join(needs) or "nothing",
-            f"{info.passes:g}",
+            f"{info.passes:g}" if info.passes else "varies",
             info.gradient,
             export,
         )

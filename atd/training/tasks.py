@@ -222,9 +222,12 @@ def fitted_detector(given: Ingredients, backbone: Backbone) -> Detector:
     seed = config.run.seed
     fit_to_sets(detector, splits.id_train, splits.outlier_train, seed=seed)
     if processes.count > 1:
-        own = {name: value.cpu() for name, value in detector.named_buffers(recurse=False)}
-        for name, value in processes.agree(own).items():
-            setattr(detector, name, value.to(processes.device))
+        fitted = {
+            name: value.cpu()
+            for name, value in detector.state_dict().items()
+            if not name.startswith("backbone.")
+        }
+        detector.load_state_dict(processes.agree(fitted), strict=False)
     return detector
 
 
