@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from atd.backbones.base import Backbone
 from atd.config.ranges import LearningRate, Range
@@ -74,8 +74,9 @@ class DAAIN(Detector):
     centre: Tensor
     spread: Tensor
 
-    def __init__(self, backbone: Backbone, options: DAAINOptions | None = None, **of: Any) -> None:
-        super().__init__(backbone, options, **of)
+    def __init__(self, backbone: nn.Module, options: DAAINOptions | None = None, **of: Any) -> None:
+        # Unlike other kinds it reads any module, e.g. one that gives a class for each pixel.
+        super().__init__(backbone, options, **of)  # type: ignore[arg-type]
         if self.options.head == "histogram":
             of_this_head = dataclasses.replace(self.info, gradient="surrogate")
             self.info = of_this_head  # type: ignore[misc]
@@ -108,6 +109,32 @@ class DAAIN(Detector):
     def features(self, images: Tensor) -> Tensor:
         """What the key reads, standardised (N, D)."""
         return (self._read(images) - self.centre) / self.spread
+
+    @torch.no_grad()
+    def score_map(self, images: Tensor) -> Tensor:
+        """Where an image is unlikely (N, H, W), for networks whose maps show where things are.
+
+        Squares of what the flow makes of the values read, averaged around the points that read
+        them by a normal distribution of an eighth of the image. It is for looking at and has no
+        threshold; the likelihood of the whole image is not its mean.
+
+        Args:
+            images: Float images (N, C, H, W) in [0, 1].
+        """
+        self.require_fitted()
+        maps = layer_maps(self.backbone, images)
+        squares = self.flow(self.features(images))[0].square()
+        size = self.config.image_size
+        # A layer of the flow leaves every dimension in its place.
+        places = places_of(self.key.cpu(), _shapes(maps), size).to(self.places.device)
+        reads = torch.searchsorted(self.places, places)
+        grid = torch.arange(size, device=self.device)
+        near = [
+            torch.exp(-((self.key[:, axis, None] - grid) ** 2) / (2 * (size / 8) ** 2))
+            for axis in (1, 2)
+        ]
+        weights = (near[0][:, :, None] * near[1][:, None, :]).flatten(1).to(squares.dtype)
+        return (squares[:, reads] @ weights / weights.sum(0)).unflatten(1, (size, size))
 
     def _read(self, images: Tensor) -> Tensor:
         values = stacked(layer_maps(self.backbone, images))
@@ -159,7 +186,7 @@ class DAAIN(Detector):
         channels, size = self.config.channels, self.config.image_size
         grey = torch.full((1, channels, size, size), 0.5, device=self.device, dtype=self._dtype())
         maps = layer_maps(self.backbone, grey)
-        shapes = [(int(m.shape[1]), int(m.shape[2]), int(m.shape[3])) for m in maps]
+        shapes = _shapes(maps)
         box = (sum(shape[0] for shape in shapes), size, size)
         radius = self.options.radius or radius_for(box, self.options.points)
         key = torch.from_numpy(blue_noise(box, radius, self.options.key_seed))
@@ -188,3 +215,7 @@ class DAAIN(Detector):
             raise UserError(f"{file}: damaged: the key or the deviations are none of a fit")
         if self.flow.order.shape[1] != size or not halves.all():
             raise UserError(f"{file}: damaged: the flow's order is no order of its dimensions")
+
+
+def _shapes(maps: list[Tensor]) -> list[tuple[int, int, int]]:
+    return [(int(m.shape[1]), int(m.shape[2]), int(m.shape[3])) for m in maps]

@@ -123,6 +123,21 @@ def test_foreign_backbones_are_saved_and_loaded(architecture, tmp_path):
     assert torch.equal(loaded.score(images), detector.score(images))
 
 
+def test_the_map_shows_where_an_image_is_unlikely():
+    torch.manual_seed(0)
+    layers = [torch.nn.Conv2d(3, 16, 1), torch.nn.ReLU(), torch.nn.Conv2d(16, 16, 3, padding=1)]
+    network = torch.nn.Sequential(*layers).requires_grad_(False)
+    options = DAAINOptions(**{**SMALL, "points": 256})
+    detector = DAAIN(network, options, image_size=SIZE).eval().fit(fit_data(), seed=0)
+    first, last = id_images(8, seed=30)[0], id_images(8, seed=30)[0]
+    first[:, 1, :3, :3] = last[:, 1, 5:, 5:] = 1.0
+    maps = detector.score_map(first), detector.score_map(last)
+    assert maps[0].shape == (24, SIZE, SIZE)
+    difference = maps[0] - maps[1]
+    assert (difference[:, :3, :3].mean((1, 2)) > 0).float().mean() > 0.9
+    assert (difference[:, 5:, 5:].mean((1, 2)) < 0).float().mean() > 0.9
+
+
 def test_a_key_of_another_network_is_one_line():
     detector = copy.deepcopy(fitted("daain"))
     config = BackboneConfig(width=8, features="last")

@@ -1,0 +1,1 @@
+"""DAAIN on semantic segmentation: scenes, a network, its attacks, and who notices them."""
