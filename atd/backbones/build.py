@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -37,7 +38,7 @@ def build_backbone(
         config: Architecture, width, activation, stem and kind of features, and the mean and
             standard deviation that take precedence over those given here.
         channels: Channels of an image.
-        classes: Number of ID classes; an `import:` backbone has its own.
+        classes: Number of ID classes, without that of outliers; an `import:` backbone has its own.
         image_size: Height and width of an image in pixels.
         mean: Per-channel mean on [0, 1] for the normalisation inside; None means 0.
         std: Per-channel standard deviation on [0, 1]; None means 1.
@@ -48,9 +49,33 @@ def build_backbone(
     Raises:
         UserError: The library is missing, or the model is unknown or does not suit the images.
     """
-    built = _build(config, channels, classes, image_size, mean, std)
+    classes += config.outlier_class
+    if config.denoising:
+        built = _denoising(config, channels, classes, image_size, mean, std)
+    else:
+        built = _build(config, channels, classes, image_size, mean, std)
     built.config = config
     return built
+
+
+def _denoising(
+    config: BackboneConfig,
+    channels: int,
+    classes: int,
+    image_size: int,
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
+) -> Backbone:
+    """A backbone in OSAD's wrapper, which normalises the images for it."""
+    from atd.backbones.denoising import DenoisingBackbone
+
+    plain = dataclasses.replace(config, denoising=False, mean=[], std=[])
+    inner = _build(plain, channels, classes, image_size, None, None)
+    if config.architecture.startswith("import:"):  # normalisation is its own affair
+        mean = std = None
+    mean = _one_per_channel("mean", config.mean, channels) or mean
+    std = _one_per_channel("std", config.std, channels) or std
+    return DenoisingBackbone(inner, channels=channels, image_size=image_size, mean=mean, std=std)
 
 
 def _build(

@@ -29,10 +29,16 @@ class FrozenPass:
         backbone: The backbone; what is done to it later shows after `refresh`.
         bfloat16: Convolve in bfloat16.
         compiled: Compile the passes with torch.compile; the first ones then take a minute.
+        output: The method that `classify` calls.
     """
 
     def __init__(
-        self, backbone: Backbone, *, bfloat16: bool = False, compiled: bool = False
+        self,
+        backbone: Backbone,
+        *,
+        bfloat16: bool = False,
+        compiled: bool = False,
+        output: str = "forward",
     ) -> None:
         self._source = backbone
         # Only for residual backbones is it known where a convolution's output goes.
@@ -43,7 +49,7 @@ class FrozenPass:
             _prepare(self.copy, torch.bfloat16 if bfloat16 else None)
         self.refresh()
         self.features: Function = self._wrapped(self.copy.features, compiled)
-        self.classify: Function = self._wrapped(self.copy.forward, compiled)
+        self.classify: Function = self._wrapped(getattr(self.copy, output), compiled)
 
     @torch.no_grad()
     def refresh(self) -> None:

@@ -47,8 +47,8 @@ def adopted(config: BackboneConfig, image_size: int) -> BackboneConfig:
         image_size: Height and width of an image, which decides on a stem's stride.
 
     Returns:
-        The options with architecture, width, activation and stem of the folder's backbone; as
-        given where `backbone.weights` is no detector folder.
+        The options with architecture, width, activation, stem and additions of the folder's
+        backbone; as given where `backbone.weights` is no detector folder.
 
     Raises:
         UserError: The folder's description is damaged.
@@ -68,6 +68,8 @@ def adopted(config: BackboneConfig, image_size: int) -> BackboneConfig:
         architecture=made.architecture,
         width=made.width,
         activation=made.activation,
+        outlier_class=made.outlier_class,
+        denoising=made.denoising,
         stem_stride=0 if stride == default_stem_stride(image_size) else stride,  # type: ignore[arg-type]
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from atd.config.ranges import Count, Epsilon, LearningRate, Range, Weight, require
+from atd.config.ranges import Count, Epsilon, LearningRate, Limit, Range, Weight, require
 from atd.config.values import settle
 
 __all__ = ["AtdConfig", "BackboneConfig", "PretrainConfig"]
@@ -38,6 +38,11 @@ class BackboneConfig:
         default_factory=list
     )
     """What it divides by, likewise."""
+    outlier_class: bool = False
+    """One logit more than there are classes, for outliers (pretrain.objective=atom sets it)."""
+    denoising: bool = False
+    """Layers that denoise the maps, a decoder and a rotation head (pretrain.objective=osad sets
+    it)."""
 
     def __post_init__(self) -> None:
         settle(self, "backbone")
@@ -54,10 +59,13 @@ class BackboneConfig:
 class PretrainConfig:
     """Robust pre-training of the backbone (HAT by default, Rade & Moosavi-Dezfooli 2022)."""
 
-    objective: Literal["hat", "trades", "adversarial", "standard"] = "hat"
+    objective: Literal[
+        "hat", "trades", "adversarial", "standard", "oe", "aoe", "aloe", "halo", "atom", "osad"
+    ] = "hat"
+    """What the backbone is trained for; oe, aoe, aloe, halo and atom learn from outliers too."""
     epochs: Count = 50
     helper_epochs: Count = 50
-    """Epochs of the standard-trained helper network (HAT only)."""
+    """Epochs of the standard-trained helper network (hat and halo only)."""
     batch_size: Annotated[int, Range(2, 1_000_000)] = 128
     """Images per step over all processes."""
     ghost_batch: Annotated[int, Range(0, 1_000_000)] = 0
@@ -73,11 +81,17 @@ class PretrainConfig:
     step_size: Annotated[float, Range(0, 1)] = 0.0
     """Per step, on the [0, 1] scale; 0 means epsilon / 4 for 10 steps (2/255 at 8/255)."""
     beta: Weight = 2.5
-    """Weight of KL(clean || adversarial); 6 is usual for trades."""
+    """Weight of KL(clean || adversarial); 6 is usual for trades, 3 for halo."""
     gamma: Weight = 0.5
     """Weight of the helper term of HAT."""
     helper_reach: Weight = 2.0
     """HAT's h: the helper term is taken at x + h * delta."""
+    outlier_weight: Weight = 0.0
+    """Weight of the outliers' loss; 0 is the published one: 0.5, atom 1, halo 2."""
+    mining_pool: Limit = 0
+    """Outliers among which atom mines in each epoch (0 = all), a new sample every time."""
+    mining_quantile: Annotated[float, Range(0, 1, below=True)] = 0.125
+    """Share of the pool that atom passes over: the outliers that look most like ID images."""
     lr: LearningRate = 0.21
     momentum: Annotated[float, Range(0, 1, below=True)] = 0.9
     weight_decay: Annotated[float, Range(0, 1)] = 5e-4

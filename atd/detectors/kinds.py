@@ -31,6 +31,7 @@ KINDS = {
     "msp": "atd.detectors.msp:MaximumSoftmax",
     "odin": "atd.detectors.odin:ODIN",
     "openmax": "atd.detectors.openmax:OpenMax",
+    "outlier_class": "atd.detectors.outlier_class:OutlierClass",
     "relative_mahalanobis": "atd.detectors.relative_mahalanobis:RelativeMahalanobis",
     "splitting_integrating": "atd.detectors.splitting_integrating:SplittingIntegrating",
     "vim": "atd.detectors.vim:VirtualLogit",

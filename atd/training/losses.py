@@ -16,6 +16,7 @@ __all__ = [
     "kl_per_sample",
     "moment_distance",
     "trades_loss",
+    "uniform_cross_entropy",
 ]
 
 
@@ -32,6 +33,19 @@ def kl_per_sample(logits: Tensor, adversarial_logits: Tensor) -> Tensor:
     log_p = F.log_softmax(at_least_float32(logits), 1)
     log_q = F.log_softmax(at_least_float32(adversarial_logits), 1)
     return (log_p.exp() * (log_p - log_q)).sum(1)
+
+
+def uniform_cross_entropy(logits: Tensor) -> Tensor:
+    """Cross-entropy of each sample to the uniform distribution over the classes.
+
+    Args:
+        logits: Class logits (N, K).
+
+    Returns:
+        (N,), at least log K, in nats.
+    """
+    exact = at_least_float32(logits)
+    return torch.logsumexp(exact, 1) - exact.mean(1)
 
 
 def trades_loss(

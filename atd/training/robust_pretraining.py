@@ -4,29 +4,28 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from atd.attacks import Attacked, fgsm, pgd
-from atd.backbones.base import Backbone
-from atd.backbones.folding import FrozenPass
 from atd.compiled import compiled_function
 from atd.config import PretrainConfig
-from atd.data.images import ImageSet, batches
+from atd.data.images import ImageSet
 from atd.data.sampler import generator_for
-from atd.inference import at_least_float32, filled, frozen
+from atd.detectors.outlier_class import outlier_log_odds
+from atd.inference import filled, frozen
 from atd.training.ghost_batches import RunningStatistics, ghost_batches
 from atd.training.global_norm import global_batch_statistics
 from atd.training.logbook import Logbook
-from atd.training.objectives import Network, objective_of
-from atd.training.pretraining_attack import perturbed
+from atd.training.mining import MinedOutliers
+from atd.training.objectives import Network, Side, objective_of
+from atd.training.pretraining_attack import PretrainingAttack, output_of, outputs_in
+from atd.training.pretraining_validation import accuracy, rotated
 from atd.training.processes import Processes
-from atd.training.schedule import attack_steps, one_cycle, set_learning_rate, update_average
+from atd.training.schedule import one_cycle, set_learning_rate, update_average
 from atd.training.stream import Stream
 
 __all__ = ["RobustPretraining"]
@@ -55,6 +54,7 @@ class RobustPretraining:
         model: The classifier, on the device.
         helper: The standard-trained network, where the objective is helped by one.
         stream: Training images.
+        outliers: Outliers in batches as large, where the objective learns from them.
         validation: Held-out images on which the best epoch is chosen.
         config: Options; `objective` is given apart since the helper is trained by this task too.
         objective: The name of an objective.
@@ -75,6 +75,7 @@ class RobustPretraining:
         model: nn.Module,
         helper: nn.Module | None,
         stream: Stream,
+        outliers: Stream | None,
         validation: ImageSet,
         config: PretrainConfig,
         *,
@@ -92,19 +93,29 @@ class RobustPretraining:
         self.validation = validation.take(_CLEAN_IMAGES, seed)
         self.config, self.objective, self.stage = config, objective_of(objective), stage
         self.processes, self.seed, self.bfloat16 = processes, seed, bfloat16
+        self.outliers: Stream | MinedOutliers | None = outliers
+        if outliers is not None and self.objective.mines:
+            self.outliers = MinedOutliers(outliers, stream.steps_per_epoch, config, processes)
         self.batch_size = stream.batch_size
         self.steps_per_epoch = stream.steps_per_epoch
         self.steps = epochs * self.steps_per_epoch
         self.rotate = not stream.images.classes
         self.average = copy.deepcopy(model) if config.ema else None
         self.overfitted = False
-        self.frozen_pass: FrozenPass | None = None
-        if self.objective.raises != "nothing" and isinstance(model, Backbone):
-            self.frozen_pass = FrozenPass(model, bfloat16=bfloat16, compiled=compiled)
-        self.trained_pass: Callable[[Tensor], Tensor] = model
+        self.attack = PretrainingAttack(
+            model,
+            self.objective,
+            config,
+            self._noise,
+            steps=self.steps,
+            micro_batches=stream.micro_batches,
+            bfloat16=bfloat16,
+            compiled=compiled,
+        )
+        self.trained_pass = output_of(model, self.objective.trained_output)
         # It takes most of a minute: too long for the short training of a helper, or on a CPU.
         if compiled and objective != "standard" and processes.device.type == "cuda":
-            self.trained_pass = compiled_function(model)
+            self.trained_pass = compiled_function(self.trained_pass)
         self.optimizer = torch.optim.SGD(
             model.parameters(),
             lr=config.lr,
@@ -115,7 +126,20 @@ class RobustPretraining:
 
     def batches(self, start: int) -> Iterator[Any]:
         """See `Task`."""
-        return self.stream.batches(start, self.steps, self.processes)
+        inside = self.stream.batches(start, self.steps, self.processes)
+        match self.outliers:
+            case None:
+                return inside
+            case MinedOutliers():
+                outside = self.outliers.batches(start, self.steps, self._outlier_score)
+            case _:
+                outside = self.outliers.batches(start, self.steps, self.processes)
+        return zip(inside, outside, strict=True)
+
+    def _outlier_score(self, images: Tensor) -> Tensor:
+        """Log-odds (N,) of the last class, in evaluation mode."""
+        with frozen(self.model), torch.no_grad():
+            return outlier_log_odds(filled(self.model)(images))
 
     def _draws(self, purpose: str, step: int, shape: tuple[int, ...], kind: str) -> Tensor:
         """This process's share of draws for the whole batch, equal for any process count."""
@@ -130,32 +154,30 @@ class RobustPretraining:
             draws = torch.randn(shape, generator=generator, device=device)
         return draws[self.stream.share]
 
-    def _logits(self, model: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.bfloat16):
-            logits: Tensor = model(images)
-        return at_least_float32(logits)
+    def _noise(self, purpose: str, step: int, images: Tensor) -> Tensor:
+        """Where the attack of each of this process's images starts, in the way of the attack."""
+        kind = "normal" if self.config.attack == "pgd" else "uniform"
+        return self._draws(purpose, step, tuple(images.shape[1:]), kind)
 
-    def step(self, step: int, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+    def _logits(self, model: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+        return outputs_in(model, images, bfloat16=self.bfloat16)
+
+    def step(self, step: int, batch: Any) -> dict[str, Tensor]:
         """See `Task`."""
-        images, labels = batch
-        if self.rotate:
-            labels = self._draws("turns", step, (), "rotations")
-            images = _rotated(images, labels)
+        inside, beside = self._sides(step, batch)
         rate = one_cycle(step, self.steps, self.config.lr, self.config.warmup)
         set_learning_rate(self.optimizer, rate)
-        attacked = images
-        if self.objective.raises != "nothing":
-            attacked = self._attack(step, images, labels)
         network = Network(self._passes, self._helped, self.config)
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
-        total, correct, count = torch.zeros((), device=images.device), [], self.ghosts.micro_batches
-        micro_batches = zip(*(x.chunk(count) for x in (images, attacked, labels)), strict=True)
+        total, correct = torch.zeros((), device=inside.images.device), []
+        count = self.ghosts.micro_batches
+        micro_batches = zip(inside.chunks(count), beside.chunks(count), strict=True)
         for micro_batch in self.running.mean_over(micro_batches):
             loss, logits = self.objective.loss(network, *micro_batch)
             (loss / count).backward()
             total = total + loss.detach() / count
-            correct.append(logits.argmax(1) == micro_batch[-1])
+            correct.append(logits.argmax(1) == micro_batch[0].labels)
         shared = self.ghosts.span == self.processes.count
         self.processes.average_gradients(
             self.model.parameters(), () if shared else self.running.values
@@ -165,6 +187,23 @@ class RobustPretraining:
             update_average(self.average, self.model, self.config.ema, step)
         return {"loss": total, "accuracy": torch.cat(correct).float().mean()}
 
+    def _sides(self, step: int, batch: Any) -> tuple[Side, Side]:
+        """The training images of a step and what comes beside them, attacked."""
+        (images, labels), (outliers, _) = batch if self.outliers is not None else (batch, batch)
+        if self.rotate:
+            labels = self._draws("turns", step, (), "rotations")
+            images = rotated(images, labels)
+        inside = Side(images, self.attack(step, images, labels), labels)
+        match self.objective.beside:
+            case "nothing":
+                return inside, Side(images[:0], images[:0], labels[:0])
+            case "outliers":
+                others, marks = outliers, torch.zeros_like(labels)
+            case "rotations":
+                marks = self._draws("turns beside", step, (), "rotations")
+                others = rotated(images, marks)
+        return inside, Side(others, self.attack(step, others, marks, beside=True), marks)
+
     def _helped(self, images: Tensor) -> Tensor:
         """Class logits of the helper, without a gradient."""
         assert self.helper is not None
@@ -172,39 +211,17 @@ class RobustPretraining:
             return self._logits(self.helper.eval(), images)
 
     def _passes(self, *groups: Tensor) -> Sequence[Tensor]:
-        """Class logits of each group of images, which is normalised over itself, in order."""
+        """Outputs of each group of images, which is normalised over itself, in order."""
         span, count = self.ghosts.span, len(groups)
         if span == 1:
             return [self._logits(self.trained_pass, group) for group in groups]
         # Together they need a third of the exchanges, which every process waits for.
         with global_batch_statistics(span, count, self.processes.neighbours(span)):
-            logits = self._logits(self.model, torch.cat(groups)).chunk(count)
+            logits = self._logits(self.trained_pass, torch.cat(groups)).chunk(count)
         for name, buffer in self.model.named_buffers():
             if name.endswith("num_batches_tracked"):
                 buffer += count - 1
         return logits
-
-    def _attack(self, step: int, images: Tensor, labels: Tensor) -> Tensor:
-        """This process's images, attacked in evaluation mode."""
-        config = self.config
-        kind = "normal" if config.attack == "pgd" else "uniform"
-        draws = self._draws("attack", step, tuple(images.shape[1:]), kind)
-        steps = attack_steps(step, self.steps, config.steps, config.step_schedule)
-        groups = (x.chunk(self.stream.micro_batches) for x in (images, labels, draws))
-        with self._attackable() as classify:
-            raises = self.objective.raises
-            attack = partial(perturbed, classify, config=config, raises=raises, steps=steps)
-            return torch.cat([attack(*part) for part in zip(*groups, strict=True)])
-
-    @contextmanager
-    def _attackable(self) -> Iterator[Callable[[Tensor], Tensor]]:
-        """The network as an attack passes through it: evaluation mode, no parameter gradients."""
-        if self.frozen_pass is None:
-            with frozen(self.model):
-                yield partial(self._logits, self.model)
-        else:
-            self.frozen_pass.refresh()
-            yield self.frozen_pass.classify
 
     def validate(self, step: int, logbook: Logbook) -> dict[str, float]:
         """Accuracy on held-out images: clean, after FGSM and after PGD-20 (see `Task`)."""
@@ -227,22 +244,7 @@ class RobustPretraining:
     def _accuracy(
         self, model: nn.Module, images: ImageSet, attack: Callable[..., Attacked] | None = None
     ) -> float:
-        mine = self.processes.turns(len(images))
-        correct: list[bool] = []
-        classify = filled(model)
-        with frozen(model):
-            for pixels, labels, indices in batches(images, mine):
-                x = pixels.to(self.processes.device).float() / 255
-                y = labels.to(self.processes.device)
-                if self.rotate:
-                    y = indices.to(self.processes.device) % 4
-                    x = _rotated(x, y)
-                if attack is not None:
-                    x = attack(partial(_loss_of, classify, y), x).images
-                with torch.no_grad():
-                    correct += (classify(x).argmax(1) == y).tolist()
-        everyone = self.processes.gather(correct)
-        return sum(everyone) / len(everyone)
+        return accuracy(model, images, self.processes, attack, rotate=self.rotate)
 
     def warnings(self, means: dict[str, float]) -> list[str]:
         """See `Task`."""
@@ -251,11 +253,14 @@ class RobustPretraining:
     def state(self) -> dict[str, Any]:
         """See `Task`."""
         average = self.average.state_dict() if self.average is not None else None
-        return {
+        state = {
             "model": self.model.state_dict(),
             "average": average,
             "optimizer": self.optimizer.state_dict(),
         }
+        if isinstance(self.outliers, MinedOutliers):
+            state["mined"] = self.outliers.state()
+        return state
 
     def load(self, state: dict[str, Any]) -> None:
         """See `Task`."""
@@ -263,6 +268,8 @@ class RobustPretraining:
         if self.average is not None:
             self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
+        if isinstance(self.outliers, MinedOutliers):
+            self.outliers.load(state["mined"])
 
     def weights(self) -> dict[str, Any]:
         """See `Task`."""
@@ -272,13 +279,3 @@ class RobustPretraining:
     def load_weights(self, weights: dict[str, Any]) -> None:
         """See `Task`."""
         self.model.load_state_dict(weights)
-
-
-def _rotated(images: Tensor, multiples: Tensor) -> Tensor:
-    """Rotates each image (N, C, S, S) by its own multiple (N,) of 90 degrees."""
-    rotated = torch.stack([images.rot90(k, (2, 3)) for k in range(4)], dim=1)
-    return rotated[torch.arange(len(images), device=images.device), multiples]
-
-
-def _loss_of(classify: Callable[[Tensor], Tensor], labels: Tensor, images: Tensor) -> Tensor:
-    return F.cross_entropy(classify(images), labels, reduction="none")

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from atd.backbones import Backbone, build_backbone
 from atd.backbones.weights import adopted
-from atd.config import Config
+from atd.config import BackboneConfig, Config
 from atd.data.images import FIT_IMAGES, ImageSet, batches
 from atd.data.splits import DataSplits
 from atd.detectors.atd import ATD
@@ -25,6 +27,7 @@ from atd.inference import computes_in_bfloat16
 from atd.provenance import provenance
 from atd.training.adversarial_gan import AdversarialGan
 from atd.training.carried import require_room
+from atd.training.objectives import objective_of
 from atd.training.processes import Processes, micro_batches
 from atd.training.robust_pretraining import RobustPretraining
 from atd.training.stream import Stream
@@ -99,22 +102,32 @@ def untrained_backbone(given: Ingredients, *, helper: bool = False) -> Backbone:
     return (_backbone(given) if helper else backbone).to(given.processes.device)
 
 
+def _backbone_options(given: Ingredients) -> BackboneConfig:
+    """The backbone's options, with those that given weights or the objective settle."""
+    config = given.config
+    if config.backbone.weights:
+        return adopted(config.backbone, config.data.image_size)
+    needed: Any = objective_of(config.pretrain.objective).backbone
+    return dataclasses.replace(config.backbone, **needed)
+
+
 def _backbone(given: Ingredients) -> Backbone:
     images, data = given.splits.id_train, given.config.data
     mean, std = images.channel_statistics()
-    options, classes = given.config.backbone, len(images.classes) or len(_TURNS)
+    options, classes = _backbone_options(given), len(images.classes) or len(_TURNS)
     backbone = build_backbone(
-        adopted(options, data.image_size),
+        options,
         channels=data.channels,
         classes=classes,
         image_size=data.image_size,
         mean=mean.tolist(),
         std=std.tolist(),
     )
-    if backbone.classes != classes and not options.weights:  # one's own code has classes of its own
+    needed = classes + options.outlier_class
+    if backbone.classes != needed and not options.weights:  # one's own code has classes of its own
         raise UserError(
             f"backbone.architecture={options.architecture}: gives {backbone.classes} logits, but "
-            f"pre-training needs {classes}; return a network with so many, or give backbone.weights"
+            f"pre-training needs {needed}; return a network with so many, or give backbone.weights"
         )
     return backbone.to(memory_format=torch.channels_last)
 
@@ -134,13 +147,16 @@ def robust_pretraining(
         UserError: The batch does not divide.
     """
     config, is_helper = given.config.pretrain, stage == "helper"
+    objective = "standard" if is_helper else config.objective
+    stream, *others = _pretraining_streams(given, objective, stage)
     return RobustPretraining(
         model,
         helper,
-        given.stream(given.splits.id_train, config.batch_size, "pretrain.batch_size", stage),
+        stream,
+        others[0] if others else None,
         given.splits.id_val,
         config,
-        objective="standard" if is_helper else config.objective,
+        objective=objective,
         epochs=config.helper_epochs if is_helper else config.epochs,
         stage=stage,
         processes=given.processes,
@@ -148,6 +164,20 @@ def robust_pretraining(
         bfloat16=given.bfloat16,
         compiled=given.config.run.compile,
     )
+
+
+def _pretraining_streams(given: Ingredients, objective: str, stage: str) -> Sequence[Stream]:
+    """ID images and, for an objective that learns from them, outliers in batches as large."""
+    splits, size, key = given.splits, given.config.pretrain.batch_size, "pretrain.batch_size"
+    if objective_of(objective).beside != "outliers":
+        return [given.stream(splits.id_train, size, key, stage)]
+    if not len(splits.outlier_train):
+        raise UserError(
+            f"pretrain.objective={objective}: it learns from outliers, and there are none; "
+            "give them in data.outliers"
+        )
+    sides = (splits.id_train, stage), (splits.outlier_train, f"{stage} outliers")
+    return _equal_batches(*(given.stream(images, size, key, name) for images, name in sides))
 
 
 def adversarial_gan(given: Ingredients, backbone: Backbone | None) -> AdversarialGan:
@@ -238,7 +268,9 @@ def detector_config(given: Ingredients) -> DetectorConfig:
     options = {name: value for name, value in config.detector.items() if name != "kind"}
     if kind == "atd":
         options = {"normalisation": config.atd.normalisation}
-    backbone = dataclasses.asdict(config.backbone) if config.atd.features == "backbone" else None
+    backbone = (
+        dataclasses.asdict(_backbone_options(given)) if config.atd.features == "backbone" else None
+    )
     return DetectorConfig(
         kind=kind,
         name=config.run.name,

@@ -38,8 +38,11 @@ OTHER: dict[tuple[str, str], object] = {
     ("vim", "dimension"): 5,
 }
 """Another valid value of an option, where none can be found from its type."""
-ACTIVATIONS = {"gaia_a": "relu"}
-"""Activations of the backbone, for a kind that tells nothing with those of the default one."""
+BACKBONES: dict[str, dict[str, object]] = {
+    "gaia_a": {"activation": "relu"},
+    "outlier_class": {"outlier_class": True},
+}
+"""Options of the backbone, for a kind that tells nothing with the default one."""
 
 
 def id_images(count, seed):
@@ -61,13 +64,16 @@ def ood_images(count, seed):
 
 
 @functools.cache
-def trained_backbone(activation="silu"):
+def trained_backbone(**options):
     torch.manual_seed(0)
-    config = BackboneConfig(width=4, features="last", activation=activation)
+    config = BackboneConfig(width=4, features="last", **options)
     backbone = build_backbone(config, channels=3, classes=3, image_size=SIZE, mean=[0.5] * 3)
     optimiser = torch.optim.Adam(backbone.parameters(), 1e-2)
     for step in range(40):
         images, labels = id_images(16, step)
+        if config.outlier_class:
+            images = torch.cat([images, ood_images(16, 3000 + step)])
+            labels = torch.cat([labels, torch.full((16,), len(CLASSES))])
         optimiser.zero_grad()
         functional.cross_entropy(backbone(images), labels).backward()
         optimiser.step()
@@ -75,7 +81,7 @@ def trained_backbone(activation="silu"):
 
 
 def backbone_of(kind):
-    return trained_backbone(ACTIVATIONS.get(kind, "silu"))
+    return trained_backbone(**BACKBONES.get(kind, {}))
 
 
 def fit_data(**changes):

@@ -23,6 +23,7 @@ from atd.errors import Interrupted, UserError
 from atd.training.adversarial_gan import AdversarialGan
 from atd.training.logbook import Logbook
 from atd.training.loop import train_task
+from atd.training.objectives import objective_of
 from atd.training.robust_pretraining import RobustPretraining
 from atd.training.stream import Stream
 
@@ -33,9 +34,15 @@ PRETRAIN = {
     "adversarial": {},
     "trades": {"ema": 0.9},
     "hat": {"label_smoothing": 0.1, "weight_decay": 5e-4},
+    "oe": {},
+    "aoe": {},
+    "aloe": {"attack": "fgsm-rs"},
+    "halo": {"outlier_weight": 1.0},
+    "atom": {"mining_pool": 30},
+    "osad": {},
 }
 """Each with a network with batch normalisation, by the whole batch and by ghost batches, of which
-each of two processes has two, and with a network without."""
+each of two processes has two, and with a network without (OSAD has a network of its own)."""
 
 ATD = {
     "imitate": {"generator_diversity": 0.1},
@@ -81,7 +88,8 @@ def plain_network():
 
 def pretraining(objective, kind, processes, dtype, number, ghost_batch=BATCH // 4):
     torch.manual_seed(0)
-    config = BackboneConfig(width=4)
+    config = BackboneConfig(width=4, denoising=objective == "osad")
+    learns_from_outliers = objective_of(objective).beside == "outliers"
     networks = [
         of_type(
             build_backbone(config, channels=1, classes=4, image_size=8)
@@ -96,6 +104,7 @@ def pretraining(objective, kind, processes, dtype, number, ghost_batch=BATCH // 
     return RobustPretraining(
         *networks,
         stream("id", processes, number, () if objective == "trades" else CLASSES),
+        stream("outliers", processes, number) if learns_from_outliers else None,
         images("validation", 5),
         PretrainConfig(**options),
         objective=objective,
@@ -148,7 +157,9 @@ def cases():
     """Every training: its name, how to build it, and (precision, micro-batches) to train it in."""
     exact, rough = (torch.float64, 1), (torch.float32, 1)
     for objective in PRETRAIN:
-        for kind in ("batch norm", "ghost batches", "group norm"):
+        for kind in ("batch norm", "ghost batches", "group norm")[
+            : 2 if objective == "osad" else 3
+        ]:
             build = partial(pretraining, objective, kind)
             in_parts = [] if kind == "batch norm" else [(torch.float64, 2)]
             yield f"{objective}, {kind}", build, [exact, rough, *in_parts]
@@ -194,6 +205,7 @@ RESUMED = (
     "hat, batch norm",
     "hat, ghost batches",
     "hat, group norm",
+    "atom, ghost batches",
     "imitate",
     "deceive",
     "fine-tuned",

@@ -44,6 +44,7 @@ def make(processes, random_images, stream_of):
             small_network(classes=len(images.classes) or 4) if model is None else model,
             small_network(1, len(images.classes) or 4),
             stream_of(images, augment="crop", seed=seed),
+            None,
             images,
             PretrainConfig(**{**defaults, **options}),
             objective=objective,
@@ -124,7 +125,7 @@ def test_the_single_step_attack_is_the_published_one(make, objective):
     expected = restated_single_step(copy.deepcopy(task.model).eval(), images, labels, 0.1)
     passes = []
     task.model.register_forward_pre_hook(lambda model, _: passes.append(model.training))
-    found = task._attack(0, images, labels)
+    found = task.attack(0, images, labels)
     torch.testing.assert_close(found, expected)
     assert passes == [False]
     assert float((found - images).abs().max()) > 0.09
@@ -144,18 +145,18 @@ def test_the_folded_copy_that_is_attacked_follows_the_training(make, bfloat16, t
     torch.manual_seed(0)
     backbone = build_backbone(BackboneConfig(width=4), channels=1, classes=3, image_size=8)
     task = make(model=backbone, lr=0.3)
-    task.frozen_pass = FrozenPass(backbone, bfloat16=bfloat16)
+    task.attack.frozen_pass = FrozenPass(backbone, bfloat16=bfloat16)
     images, _ = next(task.batches(0))
     outputs = []
     for _ in range(2):
-        with task._attackable() as classify:
+        with task.attack.attackable() as classify:
             outputs.append(classify(images))
         expected = backbone.eval()(images)
         torch.testing.assert_close(outputs[-1], expected, rtol=tolerance, atol=tolerance)
         run(task)
     assert not torch.allclose(*outputs, rtol=tolerance, atol=tolerance)
-    assert make("hat", model=backbone).frozen_pass is not None
-    assert make("standard", model=backbone).frozen_pass is None
+    assert make("hat", model=backbone).attack.frozen_pass is not None
+    assert make("standard", model=backbone).attack.frozen_pass is None
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
@@ -224,9 +225,9 @@ def test_rotations_vary_between_images_and_steps(make, random_images):
     seen = []
 
     class Seeing(Standard):
-        def loss(self, network, images, attacked, labels):
-            seen.append(labels)
-            return super().loss(network, images, attacked, labels)
+        def loss(self, network, inside, beside):
+            seen.append(inside.labels)
+            return super().loss(network, inside, beside)
 
     task.objective = Seeing()
     run(task)

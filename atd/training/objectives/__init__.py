@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import importlib
 
-from atd.training.objectives.base import Network, Objective
+from atd.training.objectives.base import Network, Objective, Raises, Side
 
-__all__ = ["Network", "Objective", "objective_of"]
+__all__ = ["Network", "Objective", "Raises", "Side", "objective_of"]
 
 
 def objective_of(name: str) -> Objective:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional as F
 
-from atd.training.objectives.base import Network, Objective
+from atd.training.objectives.base import Network, Objective, Side
 
 __all__ = ["OBJECTIVE", "Adversarial"]
 
@@ -15,13 +15,11 @@ class Adversarial(Objective):
 
     raises = "classification loss"
 
-    def loss(
-        self, network: Network, images: Tensor, attacked: Tensor, labels: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def loss(self, network: Network, inside: Side, beside: Side) -> tuple[Tensor, Tensor]:
         """See `Objective`."""
-        (logits,) = network.passes(attacked)
+        (logits,) = network.passes(inside.attacked)
         return F.cross_entropy(
-            logits, labels, label_smoothing=network.config.label_smoothing
+            logits, inside.labels, label_smoothing=network.config.label_smoothing
         ), logits
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from atd.training.losses import hat_loss
-from atd.training.objectives.base import Network, Objective
+from atd.training.objectives.base import Network, Objective, Side
 
 __all__ = ["OBJECTIVE", "Hat"]
 
@@ -15,20 +15,18 @@ class Hat(Objective):
 
     helped = True
 
-    def loss(
-        self, network: Network, images: Tensor, attacked: Tensor, labels: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def loss(self, network: Network, inside: Side, beside: Side) -> tuple[Tensor, Tensor]:
         """See `Objective`."""
         config = network.config
-        helper_labels = network.helper(attacked).argmax(1)
+        helper_labels = network.helper(inside.attacked).argmax(1)
         # Beyond the attack, and on purpose not clipped to [0, 1]: the published recipe.
-        beyond = images + config.helper_reach * (attacked - images)
-        adversarial, logits, reached = network.passes(attacked, images, beyond)
+        beyond = inside.images + config.helper_reach * (inside.attacked - inside.images)
+        adversarial, logits, reached = network.passes(inside.attacked, inside.images, beyond)
         loss = hat_loss(
             logits,
             adversarial,
             reached,
-            labels,
+            inside.labels,
             helper_labels,
             config.beta,
             config.gamma,
