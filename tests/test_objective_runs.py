@@ -1,0 +1,78 @@
+"""Runs with each pre-training objective, from the bundled digits to a saved detector."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+from atd.backbones.denoising import DenoisingBackbone
+from atd.config import load
+from atd.data.splits import load_splits
+from atd.detectors.base import Detector
+from atd.detectors.outlier_class import OutlierClass
+from atd.errors import UserError
+from atd.pipeline import Run, stages_of
+from atd.training.processes import Processes
+from atd.training.tasks import Ingredients, robust_pretraining, untrained_backbone
+
+
+@pytest.fixture
+def options(tiny_yaml, tmp_path):
+    def make(objective, *more):
+        chosen = [f"pretrain.objective={objective}", f"run.dir={tmp_path / objective}"]
+        return load(tiny_yaml, [*chosen, "atd.epochs=1", *more])
+
+    return make
+
+
+@pytest.mark.parametrize("objective", ["oe", "aoe", "aloe", "halo", "atom", "osad"])
+def test_a_run_ends_with_a_detector(options, objective):
+    config = options(objective)
+    stages = [stage.name for stage in stages_of(config)]
+    assert ("helper" in stages) == (objective == "halo")
+    run = Run(config, Processes("cpu"))
+    detector, backbone, splits = run.train()
+    run.save_detector()
+    loaded = Detector.from_pretrained(config.run.folder / "detector")
+    images = splits.id_test.fetch(range(4))
+    assert torch.equal(loaded.score(images), detector.score(images))
+    assert backbone.classes == 10 + (objective == "atom")
+    assert isinstance(loaded.backbone, DenoisingBackbone) == (objective == "osad")
+    if objective == "atom":
+        of = {"classes": splits.id_train.classes, "image_size": 8, "channels": 1}
+        assert OutlierClass(backbone, **of).score(images).isfinite().all()
+    if config.run.folder.name in ("atom", "osad"):
+        require_reuse(options("hat", f"backbone.weights={run.folder.detector}"), backbone)
+
+
+def require_reuse(config, trained):
+    """A run that is given the detector folder of another takes its backbone as it is."""
+    second = Run(config, Processes("cpu"))
+    second.train()
+    second.save_detector()
+    loaded = Detector.from_pretrained(second.folder.detector).backbone.state_dict()
+    assert loaded.keys() == trained.state_dict().keys()
+    assert all(torch.equal(loaded[key], value) for key, value in trained.state_dict().items())
+
+
+def test_outliers_that_are_missing_are_asked_for(options):
+    config = options("aloe")
+    splits = load_splits(config)
+    none = splits.outlier_train.subset(torch.zeros(0, dtype=torch.int64))
+    given = Ingredients(config, dataclasses.replace(splits, outlier_train=none), Processes("cpu"))
+    with pytest.raises(UserError) as error:
+        robust_pretraining(given, "pretrain", untrained_backbone(given))
+    assert str(error.value) == (
+        "pretrain.objective=aloe: it learns from outliers, and there are none; "
+        "give them in data.outliers"
+    )
+
+
+def test_few_outliers_make_smaller_batches(options):
+    config = options("oe", "data.outlier_limit=12", "pretrain.batch_size=32")
+    given = Ingredients(config, load_splits(config), Processes("cpu"))
+    task = robust_pretraining(given, "pretrain", untrained_backbone(given))
+    (images, _), (outliers, _) = next(task.batches(0))
+    assert len(images) == len(outliers) == task.batch_size < 12
