@@ -24,11 +24,11 @@ from atd.errors import UserError
 from atd.evaluation.tiers import resolve_tier
 from atd.pipeline import stages_of
 from atd.run_folder import RunFolder
+from atd.training.ingredients import Ingredients
 from atd.training.loop import Task, is_finished
 from atd.training.objectives import objective_of
 from atd.training.processes import Processes
 from atd.training.tasks import (
-    Ingredients,
     adversarial_gan,
     fitted_detector,
     robust_pretraining,

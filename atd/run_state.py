@@ -16,11 +16,11 @@ from atd.data.splits import DataSplits, load_splits
 from atd.detectors.base import Detector
 from atd.detectors.kinds import resolved
 from atd.run_folder import RunFolder
+from atd.training.ingredients import Ingredients
 from atd.training.logbook import Logbook
 from atd.training.loop import Task, train_task
 from atd.training.processes import Processes
 from atd.training.rank_log import RankLog
-from atd.training.tasks import Ingredients
 
 if TYPE_CHECKING:
     from atd.evaluation.protocol import Evaluation

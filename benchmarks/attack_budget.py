@@ -19,9 +19,10 @@ from atd.config import Config, load
 from atd.data.splits import DataSplits, load_splits
 from atd.errors import run_command
 from atd.pipeline import Run
+from atd.training.ingredients import Ingredients
 from atd.training.logbook import Logbook
 from atd.training.processes import Processes
-from atd.training.tasks import Ingredients, adversarial_gan
+from atd.training.tasks import adversarial_gan
 from benchmarks.far_sets import judge_far_sets, words_of
 from benchmarks.recipe_runs import Record, Runs, footer, of_recipe, parser, run_missing, spread
 from benchmarks.stages import pretrained

@@ -9,11 +9,11 @@ from typing import Any
 from atd.config import Config, load
 from atd.data.splits import DataSplits, load_splits
 from atd.training.adversarial_gan import AdversarialGan
+from atd.training.ingredients import Ingredients
 from atd.training.objectives import objective_of
 from atd.training.processes import Processes
 from atd.training.robust_pretraining import RobustPretraining
 from atd.training.tasks import (
-    Ingredients,
     adversarial_gan,
     robust_pretraining,
     untrained_backbone,

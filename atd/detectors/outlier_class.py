@@ -47,7 +47,11 @@ class OutlierClass(Detector):
 
     kind = "outlier_class"
     Options = OutlierClassOptions
-    info = DetectorInfo(title="Outlier class", paper="Chen et al., 2021, arXiv:2006.15207")
+    info = DetectorInfo(
+        title="Outlier class",
+        paper="Chen et al., 2021, arXiv:2006.15207",
+        needs=frozenset({"logits"}),
+    )
 
     backbone: Backbone
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,7 +13,6 @@ from atd.backbones import Backbone, build_backbone
 from atd.backbones.weights import adopted
 from atd.config import BackboneConfig, Config
 from atd.data.images import FIT_IMAGES, ImageSet, batches
-from atd.data.splits import DataSplits
 from atd.detectors.atd import ATD
 from atd.detectors.base import Detector
 from atd.detectors.build import build_detector
@@ -23,17 +21,15 @@ from atd.detectors.fitting import fit_to_sets
 from atd.detectors.gan import FeatureGenerator, PixelGenerator
 from atd.detectors.kinds import kind_class, kind_options
 from atd.errors import UserError
-from atd.inference import computes_in_bfloat16
 from atd.provenance import provenance
 from atd.training.adversarial_gan import AdversarialGan
 from atd.training.carried import require_room
+from atd.training.ingredients import Ingredients, equal_batches
 from atd.training.objectives import objective_of
-from atd.training.processes import Processes, micro_batches
 from atd.training.robust_pretraining import RobustPretraining
 from atd.training.stream import Stream
 
 __all__ = [
-    "Ingredients",
     "adversarial_gan",
     "detector_config",
     "fitted_detector",
@@ -42,52 +38,6 @@ __all__ = [
 ]
 
 _TURNS = ("0 degrees", "90 degrees", "180 degrees", "270 degrees")
-
-
-@dataclass(frozen=True)
-class Ingredients:
-    """What every task is made of.
-
-    Attributes:
-        config: All options.
-        splits: The image sets.
-        processes: The processes that share the work.
-    """
-
-    config: Config
-    splits: DataSplits
-    processes: Processes
-
-    @property
-    def bfloat16(self) -> bool:
-        """Whether the backbone runs in bfloat16 while training."""
-        precision = self.config.run.precision
-        native = precision == "auto" and computes_in_bfloat16(self.processes.device)
-        return native or precision == "bfloat16"
-
-    def stream(self, images: ImageSet, batch_size: int, key: str, purpose: str) -> Stream:
-        """Batches of a set for training; a small set makes them smaller.
-
-        Args:
-            images: The set.
-            batch_size: Images per step over all processes.
-            key: The option that the batch size comes from, for messages.
-            purpose: Tells the randomness of this stream from that of others.
-
-        Raises:
-            UserError: The batch does not divide among the processes or by `run.device_batch`.
-        """
-        size, count = min(batch_size, len(images)), self.processes.count
-        if size < batch_size and size % count:
-            raise UserError(
-                f"{key}={batch_size}: {images.name} has only {size} images, which do not divide "
-                f"among {count} processes; use {key}={size - size % count}"
-            )
-        share = self.processes.share(size, key)
-        config = self.config
-        number, seed = micro_batches(share, config.run.device_batch, key), config.run.seed
-        workers = config.loader.workers
-        return Stream(images, size, share, seed, purpose, config.data.augment, workers, number)
 
 
 def untrained_backbone(given: Ingredients, *, helper: bool = False) -> Backbone:
@@ -177,7 +127,7 @@ def _pretraining_streams(given: Ingredients, objective: str, stage: str) -> Sequ
             "give them in data.outliers"
         )
     sides = (splits.id_train, stage), (splits.outlier_train, f"{stage} outliers")
-    return _equal_batches(*(given.stream(images, size, key, name) for images, name in sides))
+    return equal_batches(*(given.stream(images, size, key, name) for images, name in sides))
 
 
 def adversarial_gan(given: Ingredients, backbone: Backbone | None) -> AdversarialGan:
@@ -199,7 +149,7 @@ def adversarial_gan(given: Ingredients, backbone: Backbone | None) -> Adversaria
         detector.backbone.load_state_dict(backbone.state_dict())
     detector.to(given.processes.device)
     features = _standardise(detector, given)
-    streams = _equal_batches(
+    streams = equal_batches(
         *(
             given.stream(images, config.atd.batch_size, "atd.batch_size", purpose)
             for images, purpose in ((splits.id_train, "id"), (splits.outlier_train, "outlier"))
@@ -321,20 +271,3 @@ def _generator(config: Config, features: Tensor) -> nn.Module | None:
         return PixelGenerator(data.channels, data.image_size, atd.latent_dim, atd.normalisation)
     floor = features.amin(0).cpu()
     return FeatureGenerator(features.shape[1], atd.latent_dim, floor, atd.normalisation)
-
-
-def _equal_batches(*streams: Stream) -> tuple[Stream, Stream]:
-    """ID and outlier batches of one size: a small set limits both."""
-    least = min(streams, key=lambda stream: stream.batch_size)
-    inside, outside = (
-        dataclasses.replace(
-            stream,
-            batch_size=least.batch_size,
-            share=least.share,
-            micro_batches=least.micro_batches,
-        )
-        for stream in streams
-    )
-    if least.batch_size < 2:
-        raise UserError(f"{inside.images.name}: too few images to train on")
-    return inside, outside
