@@ -47,7 +47,7 @@ def test_a_run_ends_with_a_detector(options, objective):
         again = [f"backbone.weights={run.folder.detector}", "detector.kind=outlier_class"]
         config = options("hat", *again, f"run.dir={config.run.folder}-kind")
         kind = Run(config, Processes("cpu")).train()[0]
-        odds = outlier_log_odds(backbone(images.float() / 255)).detach()
+        odds = outlier_log_odds(backbone.eval()(images.float() / 255)).detach()
         torch.testing.assert_close(kind.score(images), odds)
 
 
