@@ -144,6 +144,8 @@ def _sets(
     id_val: Given | None,
 ) -> EvaluationSets:
     made = detector.config
+    if not ood and not near:
+        raise UserError("ood: name at least one set of OOD test images")
     if twice := sorted(set(ood) & set(near)):
         raise UserError(f"near: {twice[0]} is the name of a far set too")
 

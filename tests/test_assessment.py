@@ -44,6 +44,7 @@ def test_ones_own_module_on_ones_own_tensors(report) -> None:
     assert report.datasets["bright"]["both"]["auroc"] == report.mean["both"]["auroc"]
     assert report.verdict == report.results.verdict
     assert report.scores["bright"].attacked.shape == (25,)
+    assert repr(report.scores["bright"]) == "ScoredSet(bright: 25 images, OOD, attacked downwards)"
     assert report.checks["scores_finite"].passed
     assert report.results.detector.kind == "external"
     assert not report.left_out
@@ -119,7 +120,9 @@ def test_mistakes_are_one_line(dark, bright) -> None:
         atd.evaluate(Own(), **some, epsilon="8/0")
     with pytest.raises(UserError, match="wanted is"):
         atd.evaluate(atd.External(Own(), image_size=9, channels=3), **some)
-    with pytest.raises(UserError, match="name at least one OOD test set"):
+    with pytest.raises(UserError, match="ood: name at least one set"):
         atd.evaluate(Own(), id_test=dark, ood={})
+    with pytest.raises(UserError, match="OOD test set id_test: .*rename it"):
+        atd.evaluate(Own(), id_test=dark, ood={"id_test": bright})
     with pytest.raises(UserError, match="a module"):
         atd.evaluate(3, **some)

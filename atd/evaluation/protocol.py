@@ -76,13 +76,15 @@ def evaluate(
         Results and scores, equal on every process.
 
     Raises:
-        UserError: No OOD test set, an empty set, scores that are not finite numbers or point
-            the wrong way.
+        UserError: No OOD test set or one that is called like the ID images, an empty set, scores
+            that are not finite numbers or point the wrong way.
     """
     if not splits.ood_test:
         raise UserError(
             "data.ood_test: name at least one OOD test set to evaluate on, or set data.protocol"
         )
+    if taken := sorted({"id_test", "id_val"} & splits.ood_test.keys()):
+        raise UserError(f"OOD test set {taken[0]}: the ID images are called so; rename it")
     started = time.monotonic()
     baselines = baselines or {}
     others = tuple({**baselines, **(sources or {})}.values())

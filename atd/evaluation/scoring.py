@@ -45,7 +45,7 @@ class Images(Protocol):
         """Images (B, C, H, W) as uint8 on the CPU."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ScoredSet:
     """Scores of one image set, in the set's order.
 
@@ -76,6 +76,10 @@ class ScoredSet:
     example_index: Positions
     example_clean: np.ndarray[Any, np.dtype[np.uint8]]
     example_attacked: np.ndarray[Any, np.dtype[np.float32]]
+
+    def __repr__(self) -> str:
+        side = "ID, attacked upwards" if self.direction > 0 else "OOD, attacked downwards"
+        return f"ScoredSet({self.name}: {len(self.clean)} images, {side})"
 
     @property
     def zero_gradient_share(self) -> float:
