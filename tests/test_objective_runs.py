@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import pytest
 import torch
@@ -49,6 +50,22 @@ def test_a_run_ends_with_a_detector(options, objective):
         kind = Run(config, Processes("cpu")).train()[0]
         odds = outlier_log_odds(backbone.eval()(images.float() / 255)).detach()
         torch.testing.assert_close(kind.score(images), odds)
+
+
+@pytest.mark.parametrize("features", ["backbone", "pixels"])
+def test_opengan_is_selected_on_clean_outliers(options, features):
+    leak = ["atd.batch_statistics=true"] if features == "pixels" else []
+    config = options("standard", "recipe=opengan", f"atd.features={features}", *leak)
+    run = Run(config, Processes("cpu"))
+    detector, _, splits = run.train()
+    run.save_detector()
+    rows = [json.loads(line) for line in (run.folder.path / "stats.jsonl").open()]
+    (chosen,) = [row for row in rows if "selection" in row and row["stage"] == "atd"]
+    assert chosen["selection"] == chosen["val_auroc"]
+    loaded = Detector.from_pretrained(run.folder.detector)
+    assert loaded.options.batch_statistics == bool(leak)
+    images = splits.id_test.fetch(range(4))
+    assert torch.equal(loaded.score(images), detector.score(images))
 
 
 def require_reuse(config, trained):

@@ -20,7 +20,7 @@ __all__ = ["config_hash", "find_config", "load", "restore", "to_yaml"]
 
 _LINE = "command line"
 
-_PAPER_RECIPE: dict[str, Any] = {
+_PAPER: dict[str, Any] = {
     "backbone.features": "last",
     "backbone.standardise": False,
     "atd.generator": "trained",
@@ -30,6 +30,11 @@ _PAPER_RECIPE: dict[str, Any] = {
     "atd.finetune": False,
     "atd.alpha": 0.5,
 }
+_RECIPES = {
+    "paper": _PAPER,
+    "opengan": _PAPER | {"pretrain.objective": "standard", "atd.adversarial": False},
+}
+"""What a recipe sets: ATD as published, and OpenGAN, which is the same without any attack."""
 
 _RETIRED = {"atd.generator_target"}
 """Options of earlier versions that stand in the records of their runs and mean nothing now."""
@@ -136,11 +141,9 @@ def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _layered(written: dict[str, Any], words: dict[str, Any]) -> dict[str, Any]:
     """Words win over the file; a recipe stands just below where it was named."""
-    if words.get("recipe") == "paper":
-        return written | _PAPER_RECIPE | words
-    if written.get("recipe") == "paper":
-        return _PAPER_RECIPE | written | words
-    return written | words
+    if "recipe" in words:
+        return written | _RECIPES.get(words["recipe"], {}) | words
+    return _RECIPES.get(str(written.get("recipe")), {}) | written | words
 
 
 def _assemble(flat: dict[str, Any]) -> Config:

@@ -144,8 +144,13 @@ class AtdConfig:
     latent_dim: Annotated[int, Range(1, 10_000)] = 100
     normalisation: Literal["batch", "layer", "none"] = "layer"
     """Normalisation inside the feature discriminator."""
+    batch_statistics: bool = False
+    """Normalise by the statistics of the batch that is *scored*, as OpenGAN's published evaluation
+    does: a leak, for scores then depend on batch mates."""
     lr_discriminator: LearningRate = 1e-4
     lr_generator: LearningRate = 1e-4
 
     def __post_init__(self) -> None:
         settle(self, "atd")
+        leaks, rule = self.batch_statistics, "false unless atd.normalisation=batch"
+        require(not leaks or self.normalisation == "batch", "atd.batch_statistics", leaks, rule)

@@ -5,12 +5,16 @@ images -> backbone -> features -> discriminator -> logit -> score
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
 from atd.backbones.base import Backbone
 from atd.config.values import settle
@@ -29,9 +33,26 @@ class ATDOptions:
 
     normalisation: Literal["batch", "layer", "none"] = "layer"
     """Normalisation inside the discriminator."""
+    batch_statistics: bool = False
+    """Batch normalisation takes the statistics of the batch that is scored, as where OpenGAN's
+    discriminator is evaluated in training mode (Kong & Ramanan, 2021, arXiv:2104.02939). Scores
+    then depend on batch mates: to show what this leak is worth, and for nothing else."""
 
     def __post_init__(self) -> None:
         settle(self, "detector")
+
+
+class _BatchStatistics(TorchFunctionMode):
+    """Within it, batch normalisation takes the statistics of its batch and changes no others."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        given = kwargs or {}
+        if func is not F.batch_norm:
+            return func(*args, **given)
+        without = {"running_mean": None, "running_var": None, "training": True}
+        return func(args[0], **{**given, **without})
 
 
 class ATD(Detector):
@@ -90,7 +111,10 @@ class ATD(Detector):
 
     def forward(self, images: Tensor) -> Tensor:
         """Raw OOD logits (N,) of float images (N, C, H, W) in [0, 1]."""
-        logits: Tensor = self.discriminator(self.features(images))
+        features = self.features(images)
+        leaks = self.options.batch_statistics and len(images) > 1
+        with _BatchStatistics() if leaks else contextlib.nullcontext():
+            logits: Tensor = self.discriminator(features)
         return logits
 
     @torch.no_grad()

@@ -217,7 +217,10 @@ def detector_config(given: Ingredients) -> DetectorConfig:
     kind = config.detector_kind
     options = {name: value for name, value in config.detector.items() if name != "kind"}
     if kind == "atd":
-        options = {"normalisation": config.atd.normalisation}
+        options = {
+            "normalisation": config.atd.normalisation,
+            "batch_statistics": config.atd.batch_statistics,
+        }
     backbone = (
         dataclasses.asdict(_backbone_options(given)) if config.atd.features == "backbone" else None
     )

@@ -29,7 +29,8 @@ NAMES = {
     "momentum weight_decay warmup label_smoothing ema",
     "atd": "epochs batch_size alpha epsilon steps step_schedule step_size attack_start adversarial "
     "attack_generated features finetune finetune_lr generator generator_objective "
-    "generator_diversity ema latent_dim normalisation lr_discriminator lr_generator",
+    "generator_diversity ema latent_dim normalisation batch_statistics lr_discriminator "
+    "lr_generator",
     "evaluate": "tier norm epsilon steps restarts limit batch_size baselines",
     "loader": "workers memory_mb",
 }
@@ -246,6 +247,17 @@ def test_recipe_paper_yields_to_what_was_said_explicitly(tmp_path: Path) -> None
     file.write_text("recipe: paper\natd: {normalisation: none}\n", encoding="utf-8")
     assert load(file).atd.normalisation == "none"
     assert load(file).atd.generator_objective == "deceive"
+    assert load(file, ["recipe=default"]).atd.generator_objective == "imitate"
+
+
+def test_recipe_opengan_is_attacked_nowhere() -> None:
+    config = load(None, ["recipe=opengan"])
+    assert config.pretrain.objective == "standard"
+    assert not config.atd.adversarial
+    assert not config.atd.batch_statistics
+    assert load(None, ["recipe=opengan", "atd.batch_statistics=true"]).atd.batch_statistics
+    with pytest.raises(UserError, match="atd.batch_statistics=true.*atd.normalisation=batch"):
+        load(None, ["atd.batch_statistics=true"])
 
 
 def test_options_are_frozen() -> None:
