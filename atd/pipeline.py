@@ -213,7 +213,7 @@ def _evaluate(run: RunState) -> None:
         cache=run.folder.state / "scores",
         progress=run.processes.is_main,
     )
-    name = run.config.run.name
+    name = detector.config.name
     (found,) = evaluate_detectors(
         {name: detector},
         EvaluationSets.of(splits),

@@ -68,6 +68,46 @@ def test_energy_on_the_backbone_of_a_detector_goes_everywhere(
     )
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("gaia_z",),
+        ("gaia_a", "layers=all"),
+        ("splitting_integrating", "variant=paper"),
+        ("confounding_gradients", "epochs=3", "protocol=leave_one_out"),
+    ],
+    ids=lambda words: words[0],
+)
+def test_kinds_made_of_gradients_are_fitted_attacked_and_scored(
+    run, monkeypatch, tmp_path, capsys, words
+):
+    kind, *options = words
+    folder = run(f"detector.kind={kind}", *(f"detector.{option}" for option in options))
+    results = json.loads((folder / "report" / "results.json").read_text())
+    assert results["detector"]["kind"] == kind
+    assert results["checks"]
+    assert all(0 <= results["mean"][side]["auroc"] <= 1 for side in ("clean", "in", "out", "both"))
+    detector = atd.load(folder / "detector")
+    if kind == "confounding_gradients":
+        assert "(fitted on the other anomalies)" in results["detector"]["name"]
+    picture = tmp_path / "picture.png"
+    from PIL import Image
+
+    Image.new("L", (8, 8), 128).save(picture)
+    capsys.readouterr()
+    call(score, monkeypatch, folder / "detector", picture, "--format", "jsonl")
+    assert json.loads(capsys.readouterr().out)["score"] == pytest.approx(
+        float(detector.score(str(picture))[0]), rel=1e-4
+    )
+    with pytest.raises(SystemExit) as caught:
+        call(
+            export, monkeypatch, folder / "detector", "--formats", "pt2", "--output", tmp_path / "x"
+        )
+    assert caught.value.code == 2
+    assert "made of gradients" in capsys.readouterr().err
+
+
 def _stages(folder):
     file = folder / "stats.jsonl"
     return file.read_text().splitlines() if file.exists() else []

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from atd.backbones.base import Backbone
@@ -15,7 +15,7 @@ from atd.backbones.smoothing import SmoothCorners
 from atd.config.ranges import Count, LearningRate, Range
 from atd.config.values import settle
 from atd.detectors.base import Detector, DetectorInfo
-from atd.detectors.binary_head import BinaryHead, fit_binary_head
+from atd.detectors.binary_head import fit_binary_head
 from atd.detectors.fitting import FitData, collect
 from atd.detectors.parameter_gradients import squared_norms
 from atd.errors import UserError
@@ -23,6 +23,15 @@ from atd.errors import UserError
 __all__ = ["ConfoundingGradients"]
 
 _TINY = 1e-30
+_FITTED = (
+    "centre",
+    "spread",
+    "held_out",
+    "hidden_weight",
+    "hidden_bias",
+    "last_weight",
+    "last_bias",
+)
 _TOLD = {
     "outliers": "fitted on outliers only",
     "leave_one_out": "fitted on the other anomalies",
@@ -81,6 +90,10 @@ class ConfoundingGradients(Detector):
     label: Tensor
     centre: Tensor
     spread: Tensor
+    hidden_weight: Tensor
+    hidden_bias: Tensor
+    last_weight: Tensor
+    last_bias: Tensor
     held_out: Tensor
     """AUROC and accuracy on the 20 % of ID images and outliers that the fit has not seen."""
 
@@ -95,24 +108,29 @@ class ConfoundingGradients(Detector):
                 "give one for each class, or none for all ones"
             )
         self.register_buffer("label", torch.tensor(label or [1.0] * classes))
-        self.head: nn.Module | None = None
         if self.options.head == "mlp":
-            self.head = BinaryHead(sum(1 for _ in backbone.parameters()), self.options.hidden)
-            for name in ("centre", "spread", "held_out"):
-                self.register_buffer(name, torch.zeros(0))
+            for name in _FITTED:
+                self.register_buffer(
+                    name, torch.zeros(0, 0) if "weight" in name else torch.zeros(0)
+                )
 
     def forward(self, images: Tensor) -> Tensor:
         """Scores (N,) of float images (N, C, H, W) in [0, 1]; larger = more OOD."""
-        if self.head is None:
-            return self.norms(images).clamp_min(_TINY).log().sum(1)
-        scores: Tensor = self.head((self.norms(images).log1p() - self.centre) / self.spread)
-        return scores
+        return self._judged(self.norms(images))
 
     def surrogate(self, images: Tensor) -> Tensor:
         """Stand-in (N,): the score of the smoothed network."""
         with SmoothCorners():
-            scores: Tensor = self(images)
-        return scores
+            norms = self.norms(images)
+        return self._judged(norms)
+
+    def _judged(self, norms: Tensor) -> Tensor:
+        """Scores (N,) of squared norms (N, P)."""
+        if self.options.head == "sum":
+            return norms.clamp_min(_TINY).log().sum(1)
+        vectors = (norms.log1p() - self.centre) / self.spread
+        hidden = functional.linear(vectors, self.hidden_weight, self.hidden_bias).relu()
+        return functional.linear(hidden, self.last_weight, self.last_bias).squeeze(1)
 
     def norms(self, images: Tensor) -> Tensor:
         """The squared norm of the gradient of every parameter tensor, (N, P) (eq. 2)."""
@@ -128,7 +146,7 @@ class ConfoundingGradients(Detector):
         Raises:
             UserError: There are no outliers, too few images, or the network is dead.
         """
-        if self.head is None:
+        if self.options.head == "sum":
             return self
         options, told = self.options, _TOLD[self.options.protocol]
         inside, _ = collect(lambda images: self.norms(images).log1p(), data.id)
@@ -148,10 +166,9 @@ class ConfoundingGradients(Detector):
             learning_rate=options.learning_rate,
             seed=seed,
         )
-        device = self.label.device
-        self.head.load_state_dict(found.head.state_dict())
-        self.centre, self.spread = found.centre.to(device), found.spread.to(device)
-        self.held_out = found.held_out.to(device)
+        tensors = (found.centre, found.spread, found.held_out, *found.head.parameters())
+        for name, tensor in zip(_FITTED, tensors, strict=True):
+            setattr(self, name, tensor.detach().to(self.label.device))
         if told not in self.config.name:
             name = f"{self.config.name} ({told})"[-100:]
             self.config = dataclasses.replace(self.config, name=name)

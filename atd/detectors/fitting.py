@@ -89,12 +89,12 @@ def fit_to_sets(
     """
     needs, device = detector.info.needs, detector.device
     detector.eval()
-    if "fitting" in needs:
-        if inside is None or ("outliers" in needs and outliers is None):
-            lacking = "ID images" if inside is None else "outliers"
-            raise UserError(f"detector.kind={detector.kind}: it is fitted to {lacking}; give some")
-        outside = None
-        if outliers is not None and "outliers" in needs:
-            outside = SetBatches(outliers, device)
+    if "fitting" in needs and (inside is None or ("outliers" in needs and outliers is None)):
+        lacking = "ID images" if inside is None else "outliers"
+        raise UserError(f"detector.kind={detector.kind}: it is fitted to {lacking}; give some")
+    outside = None
+    if outliers is not None and "outliers" in needs:
+        outside = SetBatches(outliers, device)
+    if inside is not None:  # a kind that is not fitted may still refuse a network by them
         detector.fit(FitData(id=SetBatches(inside, device), outliers=outside), seed=seed)
     return detector.requires_grad_(False)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from making import line_of
 from small_networks import SIZE, as_backbone, layers, noise, some_images, trained
+from torch import nn
 
 from atd.attacks import pgd
 from atd.detectors.confounding_gradients import (
@@ -81,6 +82,14 @@ def test_attacks_go_through_the_gradients():
     jitter = (2 * noise(16, seed=3) - 1).sign() * 16 / 255
     by_chance = (detector.score((images + jitter).clamp(0, 1)) - before).mean()
     assert (-found.values - before).mean() < -3 * by_chance.abs()
+
+
+def test_without_corners_the_surrogate_is_the_score_itself():
+    detector = detector_of(trained(nn.SiLU)).fit(data(), seed=0)
+    images = noise(4, seed=11)
+    assert torch.equal(detector.surrogate(images), detector(images))
+    rectified = detector_of().fit(data(), seed=0)
+    assert not torch.equal(rectified.surrogate(images), rectified(images))
 
 
 def test_faults_are_one_line_each():
