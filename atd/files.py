@@ -165,14 +165,26 @@ def require_ours(folder: Path, *, ours: Callable[[Path], bool], what: str) -> No
         what: What is to be written, for messages, e.g. "a detector".
 
     Raises:
-        UserError: There is something else in the folder's place.
+        UserError: There is something else in the folder's place, or no folder of that name
+            can be.
     """
-    if folder.is_dir():
-        if any(folder.iterdir()) and not ours(folder):
+    try:
+        folder.lstat()
+        is_folder = folder.is_dir()
+        entries = is_folder and any(folder.iterdir())
+    except FileNotFoundError:
+        if not folder.is_symlink():
+            return
+        is_folder = entries = False
+    except (OSError, ValueError) as error:  # too long, out of reach, or with a NUL
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UserError(f"{folder}: cannot be written: {reason}; choose another folder") from None
+    if is_folder:
+        if entries and not ours(folder):
             raise UserError(
                 f"{folder}: exists and is not {what}; it stays as it is, choose another folder"
             )
-    elif os.path.lexists(folder):
+    else:
         raise UserError(f"{folder}: exists and is no folder; move it away, or choose another name")
 
 

@@ -213,6 +213,12 @@ def test_what_is_not_ours_is_refused_and_stays(tmp_path, place):
     assert place != "folder" or (folder / "thesis.tex").read_text() == "precious"
 
 
+@pytest.mark.parametrize("name", ["n" * 300, "a\0b"])
+def test_a_name_that_no_folder_can_have_is_refused_before_the_work(tmp_path, name):
+    with pytest.raises(UserError, match="cannot be written: .*; choose another folder"):
+        require_ours(tmp_path / name, ours=is_ours, what="a detector")
+
+
 def test_folders_of_the_users_beside_it_stay(tmp_path):
     for name in ("sv.old", "sv.tmp", ".sv.tmp"):
         (tmp_path / name).mkdir()

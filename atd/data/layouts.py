@@ -62,7 +62,8 @@ def find_layout(root: str, files: Sequence[str]) -> Layout | None:
     A folder holds splits if two of its subfolders, or one that has class folders, are named like
     splits (`train`, `Training`, `val2017`, `test-images`, ...). If the training images are of one
     class, or in no class folder, and the test split holds a folder of that name, or called `good`,
-    `normal` or `ok`, the others there are defects, as in MVTec AD.
+    `normal` or `ok`, the others there are defects, as in MVTec AD. If they are of several classes,
+    the other splits hold the same ones, or images in no class folder.
 
     Args:
         root: The folder, for messages.
@@ -95,6 +96,7 @@ def find_layout(root: str, files: Sequence[str]) -> Layout | None:
         if find_layout(f"{root}/{name}", inner[part]):
             raise UserError(f"folder:{root}: holds splits within {name}/; name one of them")
     ordered: dict[Part, str] = {part: folders[part] for part in _PARTS if part in folders}
+    _forbid_other_classes(root, ordered, inner)
     good, defects = _defects(root, ordered, inner)
     if good:
         divided = {part: name for part, name in ordered.items() if good in _tops(inner[part])}
@@ -157,3 +159,21 @@ def _defects(
         f"hold ID images? none is called like those of {folders['train']}/; say it with "
         f"data.id=folder:{root}/{folders['train']} data.ood_test=[folder:{test}/{tested[0]}]"
     )
+
+
+def _forbid_other_classes(
+    root: str, folders: dict[Part, str], inner: dict[Part, list[str]]
+) -> None:
+    """Defects beside several training classes would pass for ID images."""
+    classes = _tops(inner.get("train", []))
+    if len(classes) < 2:
+        return
+    for part, folder in folders.items():
+        others = [name for name in _tops(inner[part]) if name not in classes]
+        if others:
+            raise UserError(
+                f"folder:{root}: {folder}/ holds {', '.join(f'{name}/' for name in others[:4])}, "
+                f"which {'is' if len(others) == 1 else 'are'} no class of {folders['train']}/; "
+                f"name what is meant: data.id=folder:{root}/{folders['train']}, and "
+                f"folder:{root}/{folder}/{others[0]} as data.id_test or in data.ood_test"
+            )

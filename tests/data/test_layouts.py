@@ -113,6 +113,16 @@ def test_defects_that_nothing_tells_from_id_are_refused(tmp_path, defects):
         splits(tmp_path)
 
 
+@pytest.mark.parametrize("part", ["test", "val"])
+@pytest.mark.parametrize("besides", [(), ("cat",)])
+def test_what_is_no_training_class_is_not_taken_for_id(tmp_path, part, besides):
+    imagefolder(tmp_path, "train")
+    for name in ("broken", *besides):
+        fill(tmp_path / part / name)
+    with pytest.raises(UserError, match=rf"{part}/ holds broken/, .* data\.id_test or in data"):
+        splits(tmp_path)
+
+
 @pytest.mark.parametrize(
     "extra", ["unlabelled/a.png", "preview.png", "Train_2/a.png", "train/train/a.png"]
 )
