@@ -112,6 +112,7 @@ def evaluate(
             name=judged.config.name,
             path=path,
             baselines=baselines,
+            left_out=sets.unused_files(),
         )
     )
 

@@ -8,6 +8,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 from toys import Brightness, grey
@@ -91,6 +92,14 @@ def test_sources_are_opened_at_the_detectors_size(tiny_run) -> None:
     assert (found.results.id.images, found.results.detector.kind) == (8, "atd")
     assert found.threshold.value == atd.load(folder).threshold
     assert "held-out ID images" in found.left_out[0]
+
+
+def test_what_a_folder_holds_besides_is_named_in_the_report(dark, bright, tmp_path) -> None:
+    for index, pixels in enumerate(bright[:3]):
+        Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(tmp_path / f"{index}.png")
+    (tmp_path / "scan.heic2").write_bytes(b"")
+    found = atd.evaluate(Own(), id_test=dark, ood={"far": f"folder:{tmp_path}"}, **LIGHT)
+    assert "files of far: 1 .heic2 files (scan.heic2)" in found.left_out
 
 
 def test_without_held_out_images_the_threshold_says_where_it_comes_from(dark, bright) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from atd.config import Config, DataConfig
 from atd.data.images import ImageSet
+from atd.data.listing import LeftOut
 from atd.data.overlap import CheckedSet, check, drop_shared, forbid_shared
 from atd.data.protocols import Role, protocol_id_test
 from atd.data.sources import has_test_split, jigsaw, open_source, split_mixture
@@ -66,12 +67,15 @@ class EvaluationSets:
     def unused_files(self) -> list[str]:
         """What lies beside the images of these sets and was not read, in a line for each."""
         sets = [self.id_train, self.id_val, self.id_test, *self.ood_test.values(), self.outliers]
-        lines = [
-            f"files of {images.name}: {images.left_out}"
-            for images in sets
-            if images is not None and images.left_out
-        ]
-        return list(dict.fromkeys(lines))  # parts of one folder say the same
+        found: dict[str, LeftOut] = {}
+        told: set[tuple[str, str, str]] = set()
+        for images in sets:
+            for reason, count in images.left_out.counts.items() if images is not None else ():
+                example = images.left_out.examples[reason]
+                if (images.name, reason, example) not in told:  # parts of one folder say the same
+                    found.setdefault(images.name, LeftOut()).add(reason, example, count)
+                told.add((images.name, reason, example))
+        return [f"files of {name}: {left_out}" for name, left_out in found.items()]
 
     def limited(self, limit: int, seed: int) -> EvaluationSets:
         """The sets with at most `limit` images per test set (0 = all), a seeded subset."""

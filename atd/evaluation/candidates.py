@@ -96,7 +96,13 @@ class Candidates:
         else:
             self.output = self._beside(config)
         for folder in (self.output, self.output / "scores", *self.reports.values()):
-            if (folder.exists() or folder.is_symlink()) and not folder.is_dir():
+            try:
+                is_file = (folder.exists() or folder.is_symlink()) and not folder.is_dir()
+            except OSError as error:  # too long, or out of reach
+                raise UserError(
+                    f"{folder}: cannot be written: {error.strerror}; choose another --output"
+                ) from None
+            if is_file:
                 raise UserError(f"{folder}: is a file, not a folder; choose another --output")
         for name, folder in self.reports.items():
             _require_own(folder, self.detectors[name], name, self.paths[name])

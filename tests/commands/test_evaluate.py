@@ -249,6 +249,11 @@ def test_a_file_where_a_folder_belongs_is_one_line(fail, copied_run, tmp_path, n
     assert (tmp_path / name).read_text() == "mine"
 
 
+def test_a_name_that_no_folder_can_have_is_one_line(fail, copied_run, tmp_path):
+    line = fail(copied_run / "detector", *LIGHT, "--output", tmp_path / ("n" * 300))
+    assert "cannot be written: File name too long; choose another --output" in line
+
+
 def test_somebody_elses_results_are_left_alone_and_damaged_ones_of_ours_made_again(
     fail, run, copied_run, tmp_path
 ):

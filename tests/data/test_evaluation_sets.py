@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from atd.config import load
 from atd.data.evaluation_sets import load_evaluation_sets
@@ -51,3 +53,17 @@ def test_what_is_asked_for_and_not_there_is_named(tiny_yaml) -> None:
     config = load(tiny_yaml, [*WORDS, "data.ood_test=svhn", "data.root=nowhere"])
     with pytest.raises(UserError, match="nothing is downloaded"):
         load_evaluation_sets(config, downloads=False)
+
+
+def test_what_the_parts_of_a_folder_leave_out_is_one_line_and_one_sum(tmp_path, tiny_yaml) -> None:
+    for index in range(40):
+        pixels = np.random.default_rng(index).integers(0, 256, (8, 8)).astype(np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{index}.png")
+        (tmp_path / f"broken{index}.png").write_bytes(b"nothing")
+    (tmp_path / "notes.txt").write_text("")
+    words = [*WORDS, f"data.id=folder:{tmp_path}", "data.skip_corrupt=true"]
+    found = load_evaluation_sets(load(tiny_yaml, words))
+    parts = [found.id_train, found.id_val, found.id_test]
+    assert all("unreadable images" in images.left_out.counts for images in parts if images)
+    (line,) = found.unused_files()
+    assert line.startswith(f"files of {tmp_path.name}: 1 .txt files (notes.txt), 40 unreadable im")
