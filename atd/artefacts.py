@@ -10,7 +10,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["detector_problem", "is_detector", "report_digests", "report_problem"]
+__all__ = [
+    "detector_problem",
+    "history_problem",
+    "is_detector",
+    "report_digests",
+    "report_problem",
+]
 
 _REPORT = ("results.json", "report.md", "report.html", "scores.npz")
 _PNG_END = b"IEND\xaeB`\x82"
@@ -70,6 +76,34 @@ def report_problem(folder: Path, digests: Mapping[str, str]) -> str:
                 return f"{folder / name}: damaged"
         return ""
     return next((f"{file}: damaged" for file in folder.iterdir() if not _looks_whole(file)), "")
+
+
+def history_problem(file: Path) -> str:
+    """What is missing or damaged in the `stats.jsonl` of a finished run, which nobody can repeat.
+
+    Args:
+        file: The file.
+
+    Returns:
+        One line that begins with the path; empty where nothing is wrong.
+    """
+    try:
+        lines = file.read_bytes().splitlines()
+    except FileNotFoundError:
+        return f"{file}: missing"
+    except OSError as error:
+        return f"{file}: cannot be read ({error.strerror})"
+    damaged = sum(not _is_object(line) for line in lines)
+    if damaged or not lines:
+        return f"{file}: {damaged} of {len(lines)} lines damaged"
+    return ""
+
+
+def _is_object(line: bytes) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def report_digests(folder: Path) -> dict[str, str]:

@@ -10,7 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from atd.artefacts import detector_problem, is_detector, report_digests, report_problem
+from atd.artefacts import (
+    detector_problem,
+    history_problem,
+    is_detector,
+    report_digests,
+    report_problem,
+)
 from atd.config import Config, load, to_yaml
 from atd.detectors.kinds import resolved
 from atd.errors import UserError
@@ -250,7 +256,22 @@ class RunFolder:
         except (OSError, ValueError, RecursionError):
             digests = {}
         digests = digests if isinstance(digests, dict) else {}
+        if self._config_problem():
+            return self._config_problem()
         return detector_problem(self.detector) or report_problem(self.report, digests)
+
+    def _config_problem(self) -> str:
+        try:
+            if self.config.read_text(encoding="utf-8").strip():
+                load(self.config)
+                return ""
+        except (OSError, ValueError, RecursionError, UserError):
+            pass
+        return f"{self.config}: damaged"
+
+    def lost_history(self) -> str:
+        """What of the training's log is gone for good: one line that begins with the path."""
+        return history_problem(self.path / "stats.jsonl")
 
     def is_finished(self, config: Config) -> bool:
         """Whether the run was finished with just these options, and all it left is whole."""

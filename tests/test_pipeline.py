@@ -162,6 +162,10 @@ def delete(path):
     shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
+def empty(file):
+    file.write_bytes(b"")
+
+
 def is_finished(run):
     return run.folder.is_finished(run.config)
 
@@ -169,6 +173,7 @@ def is_finished(run):
 @pytest.mark.parametrize(
     ("name", "damage"),
     [
+        ("config.yaml", empty),
         ("detector", delete),
         ("detector/config.json", cut),
         ("detector/model.safetensors", delete),
@@ -197,6 +202,7 @@ def test_what_a_finished_run_lacks_is_made_again_without_training(
     no_training(monkeypatch)
     cut(copied / "detector" / "config.json")
     delete(copied / "report")
+    empty(copied / "config.yaml")
     scores = sorted((copied / "state" / "scores").rglob("*.npz"))
     for damage, file in zip((flip, cut, lambda f: f.write_bytes(b"")), scores, strict=False):
         damage(file)
@@ -206,6 +212,7 @@ def test_what_a_finished_run_lacks_is_made_again_without_training(
     old = json.loads((tiny_run.folder / "report" / "results.json").read_text())
     run.execute()
     assert is_finished(run)
+    assert load(copied / "config.yaml") == run.config
     assert json.loads((copied / "report" / "results.json").read_text())["mean"] == old["mean"]
     before, after = (Detector.from_pretrained(f / "detector") for f in (tiny_run.folder, copied))
     assert same(before, after)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 
 from atd.config import Config, load, to_yaml
 from atd.detectors.kinds import resolved
@@ -71,6 +72,8 @@ def _train(config: Config) -> None:
         if not problem:
             if first:
                 print(f"{folder.path} is finished; its report is {folder.report / 'report.md'}")
+                if lost := folder.lost_history():
+                    print(f"{lost}; the log of a training is not made again", file=sys.stderr)
             return
         if first:
             print(f"{problem}; it is made again, from what was trained")

@@ -69,8 +69,8 @@ class EvaluationSets:
         sets = [self.id_train, self.id_val, self.id_test, *self.ood_test.values(), self.outliers]
         found: dict[str, LeftOut] = {}
         told: set[tuple[str, str, str]] = set()
-        for images in sets:
-            for reason, count in images.left_out.counts.items() if images is not None else ():
+        for images in [images for images in sets if images is not None]:
+            for reason, count in images.left_out.counts.items():
                 example = images.left_out.examples[reason]
                 if (images.name, reason, example) not in told:  # parts of one folder say the same
                     found.setdefault(images.name, LeftOut()).add(reason, example, count)

@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
+from atd.data.reading import notice
 from atd.errors import UserError
 from atd.files import replacing
 from atd.training.rank_log import RankLog
@@ -49,7 +50,10 @@ class Logbook:
         if not file.is_file():
             raise UserError(f"{file}: is no file; move it away and run the same command again")
         lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
-        kept = [line for line in lines if _belongs(line, stage, step)]
+        whole = [line for line in lines if _belongs(line, "", 0)]
+        if len(whole) < len(lines):
+            notice(f"{file}: {len(lines) - len(whole)} damaged line(s) left out")
+        kept = [line for line in whole if _belongs(line, stage, step)]
         with replacing(file) as temporary:
             temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -82,6 +84,30 @@ def test_a_finished_run_says_so_and_runs_nothing(run, tiny_run, tiny_yaml, monke
     out = run("--config", tiny_yaml, f"run.dir={tiny_run.folder}")
     assert "is finished" in out
     assert str(tiny_run.folder / "report" / "report.md") in out
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (None, "missing"),
+        (b"", "0 of 0 lines"),
+        (b'{"stage": "atd"}\n{"st\n\xff\n[]', "3 of 4 lines"),
+    ],
+)
+def test_a_log_that_is_gone_for_good_is_told(
+    run, tiny_run, tiny_yaml, tmp_path, monkeypatch, content, told
+):
+    folder = shutil.copytree(tiny_run.folder, tmp_path / "run")
+    monkeypatch.setattr("atd.pipeline.Run", None)
+    said: list[str] = []
+    monkeypatch.setattr(sys, "stderr", SimpleNamespace(write=said.append))
+    run("--config", tiny_yaml, f"run.dir={folder}")
+    assert not said
+    (folder / "stats.jsonl").unlink()
+    if content is not None:
+        (folder / "stats.jsonl").write_bytes(content)
+    assert "is finished" in run("--config", tiny_yaml, f"run.dir={folder}")
+    assert f"{folder / 'stats.jsonl'}: {told}" in "".join(said)
 
 
 def test_a_folder_of_another_run_is_refused(fail, tiny_run, tiny_yaml):
