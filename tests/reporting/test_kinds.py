@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from atd.detectors.kinds import KINDS, kind_class
 from atd.reporting.kinds import kinds_table, paper_link
 
@@ -24,3 +26,8 @@ def test_papers_are_links():
     assert paper_link(text) == (
         "Sun et al., 2022, [arXiv:2204.06507](https://arxiv.org/abs/2204.06507)"
     )
+
+
+def test_the_page_holds_the_table():
+    page = Path(__file__).parents[2] / "docs" / "kinds.md"
+    assert kinds_table() in page.read_text(encoding="utf-8")
