@@ -32,6 +32,7 @@ _EXECUTION = (
     "run.keep",
     "run.rank_logs",
     "run.save_minutes",
+    "run.threads",
     "run.timeout_minutes",
     "loader.",
 )

@@ -16,11 +16,13 @@ from atd.data.splits import DataSplits, load_splits
 from atd.detectors.base import Detector
 from atd.detectors.kinds import resolved
 from atd.run_folder import RunFolder
+from atd.training.adversarial_gan import AdversarialGan
 from atd.training.ingredients import Ingredients
 from atd.training.logbook import Logbook
-from atd.training.loop import Task, train_task
+from atd.training.loop import train_task
 from atd.training.processes import Processes
 from atd.training.rank_log import RankLog
+from atd.training.robust_pretraining import RobustPretraining
 
 if TYPE_CHECKING:
     from atd.evaluation.protocol import Evaluation
@@ -87,13 +89,17 @@ class RunState:
         assert self.splits is not None, "the image sets have not been read"
         return Ingredients(self.config, self.splits, self.processes)
 
-    def train_task(self, task: Task, *, extendable: bool = False) -> None:
+    def train_task(
+        self, task: RobustPretraining | AdversarialGan, *, extendable: bool = False
+    ) -> None:
         """Trains a task to its end, from the start or from its saved state.
 
         Args:
             task: The task.
             extendable: Whether its training may go on later for more epochs.
         """
+        if task.length.steps > task.length.asked:
+            self.say(f"{task.stage}: {task.length}")
         train_task(
             task,
             self.folder.state,

@@ -384,3 +384,16 @@ def test_a_training_that_explodes_is_a_users_error(start, tiny_run, group, rate)
     with pytest.raises(UserError, match="not finite") as error:
         run.train()
     assert "\n" not in str(error.value)
+
+
+def test_few_images_get_the_steps_asked_for(start, capsys):
+    run = start("pretrain.helper_min_steps=7", "atd.min_steps=3").until("atd")
+    said = capsys.readouterr().out
+    # 72 images in batches of 32 are 2 steps an epoch, and 20 steps the least between validations
+    assert "helper: 20 steps instead of 2, for the images are few" in said
+    assert "pretrain:" not in said.replace("pretrain epoch", "")
+    entries = [json.loads(line) for line in (run.folder.path / "stats.jsonl").open()]
+    steps = {stage: [e for e in entries if e["stage"] == stage] for stage in ("helper", "atd")}
+    assert max(entry["step"] for entry in steps["helper"]) == 20
+    assert sum("val_accuracy" in entry for entry in steps["helper"]) == 1
+    assert max(entry["step"] for entry in steps["atd"]) == 20

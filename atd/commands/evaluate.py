@@ -75,6 +75,7 @@ def _evaluate(
     from atd.evaluation.candidates import load_candidates
     from atd.evaluation.record import may_download, recorded_config
     from atd.evaluation.requirements import parse_conditions, unmet
+    from atd.threads import set_threads
     from atd.training.contact import in_contact
     from atd.training.processes import Processes
 
@@ -88,6 +89,7 @@ def _evaluate(
     candidates.require_fit(config)
     candidates.claim(output, config)
     downloads = may_download(config_file, overrides)
+    set_threads(config.run.threads)
     processes = Processes(config.run.device, config.run.timeout_minutes)
     with in_contact(processes, lambda: "the evaluation"):
         found = assess(candidates, config, processes, conditions, downloads=downloads)

@@ -41,6 +41,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--output", metavar="FILE", help="default: standard output")
     parser.add_argument("--threshold", metavar="X", help="instead of the detector's own")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument(
+        "--threads", type=int, default=0, metavar="N", help="default: as many as there are cores"
+    )
     unreadable = parser.add_mutually_exclusive_group()
     unreadable.add_argument(
         "--strict", action="store_true", help="stop at the first image that cannot be read"
@@ -94,11 +97,15 @@ def _run(arguments: argparse.Namespace) -> None:
     from atd.data.listing import LeftOut
     from atd.data.reading import notice
     from atd.reporting.score_rows import write_rows
+    from atd.threads import set_threads
 
+    if not 0 <= arguments.threads <= 4096:
+        raise UserError(f"--threads {arguments.threads}: give a number from 1 to 4096, or 0")
     is_main = os.environ.get("RANK", "0") == "0"
     if is_main:  # before the others are waited for
         require_given(arguments.images)
         _threshold(arguments.threshold, None)
+    set_threads(arguments.threads)
     left_out = LeftOut()
     paths = given_images(arguments.images, left_out, null=arguments.null)
     with contextlib.closing(_rows(arguments, paths)) as rows:

@@ -58,7 +58,9 @@ def _tell(config: Config) -> None:
     print(to_yaml(config))
     if os.environ.get("RANK", "0") == "0":
         from atd.forecast import plan_of
+        from atd.threads import set_threads
 
+        set_threads(config.run.threads)
         print("\n".join(f"# {line}" for line in plan_of(config)))
 
 
@@ -79,8 +81,12 @@ def _train(config: Config) -> None:
             print(f"{problem}; it is made again, from what was trained")
     from atd.pipeline import Run
     from atd.reporting.report import summary_table
+    from atd.threads import crowding, set_threads
     from atd.training.processes import Processes
 
+    set_threads(config.run.threads)
+    if first and (notice := crowding()):
+        print(notice)
     processes = Processes(config.run.device, config.run.timeout_minutes)
     results = Run(config, processes).execute()
     if processes.is_main:

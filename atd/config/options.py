@@ -37,6 +37,9 @@ class RunConfig:
     """Run folder; empty means `checkpoints/<run.name>`."""
     seed: Annotated[int, Range(0, 2**31 - 1)] = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: Annotated[int, Range(0, 4096)] = 0
+    """Threads of each process on the CPU; 0 takes as many as it has cores, by its affinity and
+    the quota of its container, or `OMP_NUM_THREADS` where that is set."""
     deterministic: bool = True
     """Ask torch for deterministic algorithms (CPU runs are bit-identical with it)."""
     precision: Literal["auto", "float32", "bfloat16"] = "float32"

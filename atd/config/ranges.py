@@ -17,6 +17,7 @@ __all__ = [
     "Limit",
     "OptionError",
     "Range",
+    "Steps",
     "Weight",
     "require",
     "shown",
@@ -70,6 +71,7 @@ Epsilon = Annotated[
     float, Range(0, 1, note="on the [0, 1] pixel scale (8/255 may be written as a fraction)")
 ]
 Count = Annotated[int, Range(1, 100_000)]
+Steps = Annotated[int, Range(0, 100_000_000)]
 Limit = Annotated[int, Range(0, 1_000_000_000)]
 LearningRate = Annotated[float, Range(0, 1000, above=True)]
 Weight = Annotated[float, Range(0, 1000)]

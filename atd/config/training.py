@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from atd.config.ranges import Count, Epsilon, LearningRate, Limit, Range, Weight, require
+from atd.config.ranges import Count, Epsilon, LearningRate, Limit, Range, Steps, Weight, require
 from atd.config.values import settle
 
 __all__ = ["AtdConfig", "BackboneConfig", "PretrainConfig"]
@@ -66,6 +66,11 @@ class PretrainConfig:
     epochs: Count = 50
     helper_epochs: Count = 50
     """Epochs of the standard-trained helper network (hat and halo only)."""
+    min_steps: Steps = 0
+    """Steps to be taken at least: few images are passed through more often than `epochs` says, and
+    judged every 20 steps at most. 0 counts epochs only."""
+    helper_min_steps: Steps = 0
+    """Likewise for the helper."""
     batch_size: Annotated[int, Range(2, 1_000_000)] = 128
     """Images per step over all processes."""
     ghost_batch: Annotated[int, Range(0, 1_000_000)] = 0
@@ -112,6 +117,8 @@ class AtdConfig:
     """Adversarial training of the discriminator (ATD, eq. 9)."""
 
     epochs: Count = 20
+    min_steps: Steps = 0
+    """Steps to be taken at least, as `pretrain.min_steps`."""
     batch_size: Annotated[int, Range(2, 1_000_000)] = 128
     """ID images per step over all processes; as many outliers and generated features."""
     alpha: Annotated[float, Range(0, 1)] = 0.9

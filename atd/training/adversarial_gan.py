@@ -22,7 +22,7 @@ from atd.training.image_attack import ImageAttack
 from atd.training.logbook import Logbook
 from atd.training.losses import crowding, discriminator_loss, generator_loss, moment_distance
 from atd.training.processes import Processes
-from atd.training.schedule import update_average
+from atd.training.schedule import Length, update_average
 from atd.training.stream import Stream
 from atd.training.validation import validate
 
@@ -76,8 +76,8 @@ class AdversarialGan:
         self.validation = [images.take(_VALIDATION_IMAGES, seed) for images in validation]
         self.config, self.processes, self.seed, self.bfloat16 = config, processes, seed, bfloat16
         self.batch_size = streams[0].batch_size
-        self.steps_per_epoch = streams[0].steps_per_epoch
-        self.steps = config.epochs * self.steps_per_epoch
+        self.length = Length.of(config.epochs, streams[0].steps_per_epoch, config.min_steps)
+        self.steps_per_epoch, self.steps = self.length.between, self.length.steps
         detector.requires_grad_(False).eval()
         detector.discriminator.requires_grad_(True)
         self.frozen_pass: FrozenPass | None = None

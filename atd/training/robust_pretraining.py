@@ -25,7 +25,7 @@ from atd.training.objectives import Network, Side, objective_of
 from atd.training.pretraining_attack import PretrainingAttack, output_of, outputs_in
 from atd.training.pretraining_validation import accuracy, rotated
 from atd.training.processes import Processes
-from atd.training.schedule import one_cycle, set_learning_rate, update_average
+from atd.training.schedule import Length, one_cycle, set_learning_rate, update_average
 from atd.training.stream import Stream
 
 __all__ = ["RobustPretraining"]
@@ -59,6 +59,7 @@ class RobustPretraining:
         config: Options; `objective` is given apart since the helper is trained by this task too.
         objective: The name of an objective.
         epochs: Passes over the training images.
+        min_steps: Steps to be taken at least, in more passes where need be; 0 counts epochs only.
         stage: Name of the stage.
         processes: The processes that share the work.
         seed: The run's seed.
@@ -81,6 +82,7 @@ class RobustPretraining:
         *,
         objective: str,
         epochs: int,
+        min_steps: int = 0,
         stage: str,
         processes: Processes,
         seed: int,
@@ -97,8 +99,8 @@ class RobustPretraining:
         if outliers is not None and self.objective.mines:
             self.outliers = MinedOutliers(outliers, stream.steps_per_epoch, config, processes)
         self.batch_size = stream.batch_size
-        self.steps_per_epoch = stream.steps_per_epoch
-        self.steps = epochs * self.steps_per_epoch
+        self.length = Length.of(epochs, stream.steps_per_epoch, min_steps)
+        self.steps_per_epoch, self.steps = self.length.between, self.length.steps
         self.rotate = not stream.images.classes
         self.average = copy.deepcopy(model) if config.ema else None
         self.overfitted = False

@@ -1,15 +1,54 @@
-"""The one-cycle learning rate as a pure function of the step, and averaged weights."""
+"""How many steps, the one-cycle learning rate as a function of the step, and averaged weights."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 from torch.optim import Optimizer
 
-__all__ = ["attack_steps", "one_cycle", "set_learning_rate", "update_average"]
+__all__ = ["Length", "attack_steps", "one_cycle", "set_learning_rate", "update_average"]
+
+_LEAST_BETWEEN = 20
+"""Steps between two validations, at least, where a small set is passed through many times."""
+
+
+@dataclass(frozen=True)
+class Length:
+    """How long a training is.
+
+    Attributes:
+        steps: Its steps in all.
+        between: Steps from one validation to the next: an epoch, or several short ones.
+        asked: The steps of the epochs asked for, which may be fewer.
+    """
+
+    steps: int
+    between: int
+    asked: int
+
+    @classmethod
+    def of(cls, epochs: int, steps_per_epoch: int, min_steps: int) -> Length:
+        """Counts steps: few images are passed through more often than the epochs say.
+
+        Args:
+            epochs: Passes over the training images that are asked for.
+            steps_per_epoch: Steps of each.
+            min_steps: Steps to be taken at least; 0 counts epochs only.
+        """
+        asked = epochs * steps_per_epoch
+        if min_steps == 0:
+            return cls(asked, steps_per_epoch, asked)
+        between = -(-_LEAST_BETWEEN // steps_per_epoch) * steps_per_epoch
+        return cls(-(-max(asked, min_steps) // between) * between, between, asked)
+
+    def __str__(self) -> str:
+        if self.steps == self.asked:
+            return f"{self.steps} steps"
+        return f"{self.steps} steps instead of {self.asked}, for the images are few"
 
 
 def one_cycle(step: int, total: int, peak: float, warmup: float) -> float:

@@ -108,6 +108,7 @@ def robust_pretraining(
         config,
         objective=objective,
         epochs=config.helper_epochs if is_helper else config.epochs,
+        min_steps=config.helper_min_steps if is_helper else config.min_steps,
         stage=stage,
         processes=given.processes,
         seed=given.config.run.seed,

@@ -11,7 +11,29 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch import nn
 
-from atd.training.schedule import attack_steps, one_cycle, set_learning_rate, update_average
+from atd.training.schedule import (
+    Length,
+    attack_steps,
+    one_cycle,
+    set_learning_rate,
+    update_average,
+)
+
+
+@given(epochs=st.integers(1, 80), each=st.integers(1, 100), least=st.integers(0, 1000))
+def test_few_images_are_passed_through_more_often(epochs, each, least):
+    length = Length.of(epochs, each, least)
+    assert length.asked == epochs * each
+    if least == 0:
+        assert (length.steps, length.between) == (epochs * each, each)
+        return
+    assert length.steps >= max(least, epochs * each)
+    assert length.between >= 20
+    assert length.between < 20 + each  # no more epochs than it takes
+    assert length.between % each == length.steps % length.between == 0
+    # not another round more than needed
+    assert length.steps - length.between < max(least, epochs * each)
+    assert (length.steps > length.asked) == ("instead of" in str(length))
 
 
 @given(total=st.integers(2, 60), peak=st.floats(1e-4, 10), warmup=st.floats(0.05, 0.95))
