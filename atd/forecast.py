@@ -59,7 +59,9 @@ def plan_of(config: Config) -> list[str]:
     except UserError:
         done = set()
     lines = [f"run folder: {config.run.folder}", f"ID images: {config.data.id}"]
-    lines.append(f"outliers: {config.data.outliers or 'the offline fallback'}")
+    lines.append(
+        f"outliers: {config.data.outliers or 'the offline fallback and altered ID images'}"
+    )
     try:
         seconds = forecast(config)
         total = sum(value for name, value in seconds.items() if name not in done)

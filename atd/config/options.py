@@ -81,7 +81,8 @@ class DataConfig:
     id_test: str = ""
     """ID test source; empty means the source's own test split, else images held out from `id`."""
     outliers: str = ""
-    """Outlier source for training; empty means the offline fallback `bundled:fallback`."""
+    """Outlier source for training; empty means offline ones of many kinds: `bundled:fallback`,
+    `bundled:procedural` and altered ID images."""
     ood_val: str = ""
     """OOD images for selecting the best epoch; empty means images held out from `outliers`."""
     ood_test: list[str] = field(default_factory=list)

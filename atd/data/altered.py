@@ -57,14 +57,21 @@ class _AlteredPixels:
         ones = self.images.fetch([index for _, index in origins])
         twos = self.images.fetch(others)
         made = [
-            ALTERATIONS[kind](one.float(), two.float(), draw)
+            _altered(kind, one, two, draw)
             for (kind, _), one, two, draw in zip(origins, ones, twos, draws, strict=True)
         ]
-        return torch.stack(made).round().clamp(0, 255).to(torch.uint8)
+        return torch.stack(made)
 
     def name_of(self, row: int) -> str:
         kind, index = self._origin(row)
         return f"{kind} of {self.images.name_of(index)}"
+
+
+def _altered(kind: str, one: Tensor, two: Tensor, draw: torch.Generator) -> Tensor:
+    """An altered image, uint8; one that came out as it was, as a plain one does, is inverted."""
+    made = ALTERATIONS[kind](one.float(), two.float(), draw)
+    made = made.round().clamp(0, 255).to(torch.uint8)
+    return 255 - made if torch.equal(made, one) or torch.equal(made, two) else made
 
 
 def _jigsaw(one: Tensor, _: Tensor, draw: torch.Generator) -> Tensor:

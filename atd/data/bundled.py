@@ -31,6 +31,7 @@ Pictures = list[Image.Image]
 
 _TEST_SHARE = 0.25  # of the digits
 _LEAST_CONTRAST = 4.0  # grey levels
+_PROCEDURAL = 8000  # images up to 64 px
 # No B D G I J O Q S Z: as 8 x 8 pixels they are 8 0 6 1 1 0 0 5 2.
 _CAPITALS = "ACEFHKLMNPRTUVWXY"
 # Neither those that look like digits (b f g i j l o q r s y z) nor those whose capital has the
@@ -151,12 +152,14 @@ def _fallback(size: int, rng: np.random.Generator) -> Pictures:
 
 
 def _procedural(size: int, rng: np.random.Generator) -> Pictures:
+    # Large images take long to draw and much memory.
+    count = _PROCEDURAL * min(1.0, 64 / size)
     made = [
-        *procedural.signs(2500, rng),
-        *procedural.leaves(2500, rng),
-        *procedural.spectra(size, 1500, rng),
-        *drawing.shapes(size, 750, rng),
-        *drawing.textures(size, 750, rng),
+        *procedural.signs(round(0.25 * count), rng),
+        *procedural.leaves(round(0.36 * count), rng),
+        *procedural.spectra(size, round(0.19 * count), rng),
+        *drawing.shapes(size, round(0.1 * count), rng),
+        *drawing.textures(size, round(0.1 * count), rng),
     ]
     # Ink may have the brightness of its ground: in grey nothing would be left.
     return [picture for picture in made if _contrast(picture) > _LEAST_CONTRAST]

@@ -18,8 +18,9 @@ __all__ = ["leaves", "signs", "spectra"]
 
 Colour = tuple[int, int, int]
 
-# No digits: sets of digits are common tests.
-_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz#%&@?!+=<>*§ÄÖÜßäöüéèñçøΔΣΩλπжшщыя"
+# No digits, which are common tests, and none of the letters and signs of `bundled:lowercase` and
+# `bundled:symbols`.
+_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZbcfgijklopqrsuvwxyz&@?!§ÄÖÜßöüéèçøΔΣΩλπжшщыя"
 _CANVAS = 96
 
 
@@ -46,11 +47,18 @@ def _sign(grey: bool, rng: np.random.Generator) -> Image.Image:
     layer = Image.new("L", (2 * _CANVAS, 2 * _CANVAS))
     font = _font(int(rng.integers(len(_font_files()))), max(12, 4 * round(size / 4)))
     ImageDraw.Draw(layer).text((_CANVAS, _CANVAS), letters, 255, font, anchor="mm")
-    layer = layer.rotate(rng.uniform(-25, 25), Image.Resampling.BILINEAR)
-    left, top = (int(_CANVAS / 2 + shift) for shift in rng.uniform(-16, 16, 2))
-    mask = layer.crop((left, top, left + _CANVAS, top + _CANVAS))
+    mask = _turned(layer, rng.uniform(-25, 25), *rng.uniform(-16, 16, 2))
     canvas.paste(Image.new("RGB", canvas.size, ink), mask=mask)
     return canvas
+
+
+def _turned(layer: Image.Image, degrees: float, right: float, down: float) -> Image.Image:
+    """The middle of a layer of twice the canvas' side, turned about its centre and shifted."""
+    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    x, y = right - _CANVAS / 2, down - _CANVAS / 2
+    numbers = (cos, sin, _CANVAS + cos * x + sin * y, -sin, cos, _CANVAS - sin * x + cos * y)
+    size, way = (_CANVAS, _CANVAS), Image.Transform.AFFINE
+    return layer.transform(size, way, numbers, Image.Resampling.BILINEAR)
 
 
 @functools.cache
@@ -88,17 +96,19 @@ def _leaf_image(grey: bool, rng: np.random.Generator) -> Image.Image:
     corners = int(rng.integers(2, 7))  # 2 stands for ellipses
     # Density of radii proportional to r^-3, as of objects seen at any distance.
     radii = _CANVAS / np.sqrt(1 / 0.5**2 + rng.random(number) * (1 / smallest**2 - 1 / 0.5**2))
-    for radius in np.sort(radii)[::-1]:
-        x, y = rng.uniform(0, _CANVAS, 2)
-        fill = palette[int(rng.integers(len(palette)))]
-        if corners == 2:
-            flat = radius * rng.uniform(0.4, 1.0)
-            draw.ellipse((x - radius, y - flat, x + radius, y + flat), fill=fill)
+    places = rng.uniform(0, _CANVAS, (number, 2)).tolist()
+    fills, flatness = rng.integers(len(palette), size=number), rng.uniform(0.4, 1.0, number)
+    turns = rng.uniform(0, 2 * math.pi, (number, 1)) + 2 * math.pi * np.arange(corners) / corners
+    largest = np.sort(radii)[::-1]
+    waves = np.stack([np.cos(turns), np.sin(turns)], 2) * largest[:, None, None]
+    outlines = (waves + np.array(places)[:, None]).reshape(number, -1).tolist()
+    for index, radius in enumerate(largest.tolist()):
+        fill = palette[int(fills[index])]
+        if corners > 2:
+            draw.polygon(outlines[index], fill=fill)
             continue
-        angles = rng.uniform(0, 2 * math.pi) + 2 * math.pi * np.arange(corners) / corners
-        draw.polygon(
-            [(x + radius * math.cos(a), y + radius * math.sin(a)) for a in angles], fill=fill
-        )
+        (x, y), flat = places[index], radius * float(flatness[index])
+        draw.ellipse((x - radius, y - flat, x + radius, y + flat), fill=fill)
     return canvas
 
 
@@ -144,7 +154,10 @@ def _apart(one: Colour, other: Colour) -> float:
 def _shaded(one: Colour, other: Colour, rng: np.random.Generator) -> Image.Image:
     """A ground that runs from one colour to another in any direction."""
     angle = rng.uniform(0, 2 * math.pi)
-    y, x = np.mgrid[0:_CANVAS, 0:_CANVAS] / _CANVAS - 0.5
-    mix: NDArray[np.float64] = (0.5 + x * math.cos(angle) + y * math.sin(angle)).clip(0, 1)
-    values = np.array(one) + mix[..., None] * (np.array(other) - np.array(one))
+    if one == other:
+        return Image.new("RGB", (_CANVAS, _CANVAS), one)
+    x = y = np.arange(_CANVAS) / _CANVAS - 0.5
+    mix: NDArray[np.float64] = 0.5 + x * math.cos(angle) + y[:, None] * math.sin(angle)
+    first, last = (np.array(colour, np.float64) for colour in (one, other))
+    values = first + mix.clip(0, 1)[..., None] * (last - first)
     return Image.fromarray(values.astype(np.uint8))

@@ -34,6 +34,11 @@ __all__ = [
     "selects",
 ]
 
+_FALLBACK = ("bundled:fallback", "bundled:procedural")
+"""Outliers where none are given, beside altered ID images: of many kinds, for one kind teaches one
+thing. Food-101 alone left CIFAR-10 at 0.62 clean and 0.39 attacked at 8/255, 0.755 and 0.538 with
+`bundled:procedural` and altered ID images beside it (one seed)."""
+
 _SEED = 0
 """Which images are held out is the same in every run, so that a detector is never tested on
 images that it was trained on under another `run.seed`."""
@@ -214,7 +219,9 @@ def _outlier_sets(
     *validation* images for validation, at most as many as there are other outliers.
     """
     derived = {f"jigsaw:{data.id}": jigsaw, f"altered:{data.id}": altered}
-    parts = split_mixture(data.outliers or f"bundled:fallback + jigsaw:{data.id}")
+    parts = [*_FALLBACK, f"altered:{data.id}"]
+    if data.outliers:
+        parts = split_mixture(data.outliers)
     makers = [derived[part] for part in parts if part in derived]
     trains, vals = ([make(images) for make in makers] for images in (id_train, id_val))
     others = " + ".join(part for part in parts if part not in derived)

@@ -179,14 +179,34 @@ def attack_sets(
     where = torch.device(device) if accelerator is None else accelerator.device
     with frozen(detector, *attack.sources), _full_precision():
         for chunk in _chunks(missing[rank::world], batch_size):
-            for number, part in _attacked(detector, jobs, chunk, where):
+            work = _Work(tick, attack.passes * len(chunk), world)
+            for number, part in _attacked(detector, jobs, chunk, where, work.passed):
                 stores[number].add(part)
                 found[number] = join_parts([*_present([found[number]]), part])
-            tick(attack.passes * len(chunk) * world)
+            work.done()
     wholes = _gathered(found, accelerator)
     for number in sorted(set(missing[:, 0].tolist())) if rank == 0 else ():
         stores[number].finish(wholes[number])
     return [_scored(job, whole) for job, whole in zip(jobs, wholes, strict=True)]
+
+
+class _Work:
+    """The passes of one batch, told while its attacks make them.
+
+    Attacks that stop early make fewer, others some more than were counted on: in the end, what was
+    counted on has been told.
+    """
+
+    def __init__(self, tick: Tick, passes: int, world: int) -> None:
+        self.tick, self.left, self.world = tick, passes, world
+
+    def passed(self, count: int) -> None:
+        told = min(count, self.left)
+        self.left -= told
+        self.tick(told * self.world)
+
+    def done(self) -> None:
+        self.passed(self.left)
 
 
 def _common(attacks: Sequence[Attack]) -> Attack:
@@ -207,7 +227,7 @@ def _missing(jobs: Sequence[Job], found: Sequence[Found]) -> Positions:
 
 
 def _attacked(
-    detector: Detector, jobs: Sequence[Job], chunk: Positions, where: torch.device
+    detector: Detector, jobs: Sequence[Job], chunk: Positions, where: torch.device, passed: Tick
 ) -> list[tuple[int, dict[str, Any]]]:
     """Attacks one batch; numbers of jobs with what was found on their images."""
     numbers = np.unique(chunk[:, 0]).tolist()
@@ -218,7 +238,7 @@ def _attacked(
         groups.append(Group(pixels, indices, job.direction, job.attack))
     names = [jobs[number].images.name for number in numbers]
     draws, sets = groups[0].attack.draws, " + ".join(names)
-    subject = Subject(detector, draws, sets, whole_blocks=True)
+    subject = Subject(detector, draws, sets, passed=passed, whole_blocks=True)
     parts = attack_batch(subject, groups)
     for part, name in zip(parts, names, strict=True):
         _require_finite(part["clean"], name)

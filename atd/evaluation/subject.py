@@ -27,6 +27,8 @@ class Subject:
         detector: The detector; float images (N, C, H, W) in [0, 1], larger = more OOD.
         draws: Evaluations that are averaged for a randomised detector (EOT).
         where: Name of the image set, for messages.
+        passed: Called after each evaluation of the score with the passes that it took, forward
+            and, where a gradient is asked for, backward.
         whole_blocks: Call the detector through `atd.inference`, so that on a CPU no rounding
             depends on the size of a batch.
     """
@@ -37,9 +39,11 @@ class Subject:
         draws: int = 1,
         where: str = "the images",
         *,
+        passed: Callable[[int], None] | None = None,
         whole_blocks: bool = False,
     ) -> None:
         self.detector, self.draws, self.where = detector, draws, where
+        self.passed = passed or (lambda count: None)
         self._called: Callable[[Function], Function] = filled if whole_blocks else _as_it_is
 
     def score(self, images: Tensor) -> Tensor:
@@ -48,7 +52,10 @@ class Subject:
         Raises:
             UserError: The scores have another shape than (N,).
         """
-        return expectation(self._called(self._checked_score), self.draws)(images)
+        scores = expectation(self._called(self._checked_score), self.draws)(images)
+        followed = torch.is_grad_enabled() and images.requires_grad
+        self.passed((2 if followed else 1) * self.draws * len(images))
+        return scores
 
     def _checked_score(self, images: Tensor) -> Tensor:
         scores = self.detector.logits(images)

@@ -158,7 +158,11 @@ class _Batch:
 
     def _situation(self, rows: Tensor, restart: int) -> Situation:
         attack, directions = self.attack, self.directions[rows]
-        sources = (Subject(other, attack.draws, whole_blocks=True) for other in attack.sources)
+        passed = self.subject.passed
+        sources = (
+            Subject(other, attack.draws, passed=passed, whole_blocks=True)
+            for other in attack.sources
+        )
         return Situation(
             images=self.clean[rows],
             objective=self.objective.only(rows),

@@ -11,6 +11,8 @@ from PIL import Image
 from torchvision import models
 
 from atd.config import load
+from atd.data.sources import split_mixture
+from atd.data.splits import load_splits
 from atd.detectors.base import Detector
 from atd.pipeline import Run
 from atd.training.processes import Processes
@@ -25,9 +27,12 @@ SMALL = [
     "backbone.width=4",
     "pretrain.epochs=1",
     "pretrain.helper_epochs=1",
+    "pretrain.min_steps=0",
+    "pretrain.helper_min_steps=0",
     "pretrain.batch_size=16",
     "pretrain.steps=1",
     "atd.epochs=1",
+    "atd.min_steps=0",
     "atd.batch_size=16",
     "atd.steps=1",
     "evaluate.tier=smoke",
@@ -63,9 +68,33 @@ def test_a_config_runs_on_folders(name: str, tmp_path: Path) -> None:
         *SMALL,
     ]
     results = Run(load(name, overrides), Processes("cpu")).execute()
-    assert results["datasets"]["noise"]["images"] == 10
+    assert results.datasets["noise"].images == 10
     assert (tmp_path / "run" / "detector" / "model.safetensors").is_file()
     assert (tmp_path / "run" / "report" / "report.md").is_file()
+
+
+def test_own_pictures_get_outliers_of_many_kinds_chosen_by_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("atd.data.bundled._PROCEDURAL", 200)
+    inside = photos(tmp_path / "id", 60, seed=0)
+    data = load("folder", [f"data.id=folder:{inside}"]).data
+    assert not data.outliers
+    assert not set(split_mixture(data.ood_val)) & {s.split("=")[1] for s in data.ood_test}
+    for channels in (1, 3):
+        options = [f"data.id=folder:{inside}", f"data.channels={channels}", "data.image_size=16"]
+        splits = load_splits(load("folder", options))
+        names = splits.outlier_train.names()
+        assert {name.split(" #")[0] for name in names if "bundled:" in name} == {
+            "bundled:fallback",
+            "bundled:procedural",
+        }
+        assert sum(" of " in name for name in names) == 6 * len(splits.id_train)
+        assert {name.split(" #")[0] for name in splits.outlier_val.names()} == set(
+            split_mixture(data.ood_val)
+        )
+        assert not splits.selection
+        assert splits.outlier_train.fetch([0]).shape == (1, channels, 16, 16)
 
 
 @pytest.mark.slow
@@ -88,8 +117,8 @@ def test_a_pretrained_backbone_is_taken_as_it_is(tmp_path: Path, capsys) -> None
     run = Run(load("folder_pretrained", overrides), Processes("cpu"))
     results = run.execute()
     said = capsys.readouterr().out
-    assert results["datasets"]["noise"]["images"] == 10
-    assert set(results["baselines"]) == {"mahalanobis"}  # it has no head for two classes
+    assert results.datasets["noise"].images == 10
+    assert set(results.baselines) == {"mahalanobis"}  # it has no head for two classes
     assert "tells apart 1000 classes and the ID data has 2: it is left out" in said
     detector = Detector.from_pretrained(tmp_path / "run" / "detector")
     kept = detector.backbone.state_dict()
@@ -104,5 +133,5 @@ def test_a_bundled_config_runs(name: str, tmp_path: Path) -> None:
     overrides = [item for item in SMALL if "near_test" not in item]
     config = load(name, [f"run.dir={tmp_path / 'run'}", *overrides])
     results = Run(config, Processes("cpu")).execute()
-    assert set(results["mean"]) == {"clean", "in", "out", "both"}
-    assert bool(results["mean_near"]) == (name == "digits_near")
+    assert set(results.mean) == {"clean", "in", "out", "both"}
+    assert bool(results.mean_near) == (name == "digits_near")

@@ -16,19 +16,19 @@ from atd.errors import UserError
 
 NAMES = {
     "": "recipe",
-    "run": "name dir seed device deterministic precision compile device_batch keep save_minutes "
-    "timeout_minutes rank_logs",
+    "run": "name dir seed device threads deterministic precision compile device_batch keep "
+    "save_minutes timeout_minutes rank_logs",
     "data": "id id_test outliers ood_val ood_test near_test protocol openood image_size channels "
     "root id_limit outlier_limit ood_limit val_fraction test_fraction scale "
     "skip_corrupt augment",
     "backbone": "architecture width activation stem_stride features standardise weights mean std "
     "outlier_class denoising",
     "detector": "kind",
-    "pretrain": "objective epochs helper_epochs batch_size ghost_batch epsilon attack steps "
-    "step_schedule step_size beta gamma helper_reach outlier_weight mining_pool mining_quantile lr "
-    "momentum weight_decay warmup label_smoothing ema",
-    "atd": "epochs batch_size alpha epsilon steps step_schedule step_size attack_start adversarial "
-    "attack_generated features finetune finetune_lr generator generator_objective "
+    "pretrain": "objective epochs helper_epochs min_steps helper_min_steps batch_size ghost_batch "
+    "epsilon attack steps step_schedule step_size beta gamma helper_reach outlier_weight "
+    "mining_pool mining_quantile lr momentum weight_decay warmup label_smoothing ema",
+    "atd": "epochs min_steps batch_size alpha epsilon steps step_schedule step_size attack_start "
+    "adversarial attack_generated features finetune finetune_lr generator generator_objective "
     "generator_diversity ema latent_dim normalisation batch_statistics lr_discriminator "
     "lr_generator",
     "evaluate": "tier norm epsilon steps restarts limit batch_size baselines",

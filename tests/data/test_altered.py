@@ -26,6 +26,26 @@ def test_every_image_is_altered_in_every_way(side):
     assert all(image.numpy().tobytes() not in known for image in pixels)
 
 
+@pytest.mark.parametrize("values", [[0, 0, 0], [0, 255, 0, 255], [7]])
+def test_no_alteration_leaves_an_image_as_it_was(values):
+    """Plain images, copies of one another, black and white ones, and a single image."""
+    rows = torch.tensor(values, dtype=torch.uint8)[:, None, None, None].expand(-1, 3, 8, 8).clone()
+    rows[len(values) // 2 :, :, :3] = 255  # black and white: posterising changes nothing
+    source = ImageSet.of("plain", HeldPixels(rows, [f"{n}" for n in range(len(rows))]))
+    made = altered(source)
+    for row, image in enumerate(made.fetch(range(len(made)))):
+        origin = rows[int(made.name_of(row).split(" of ")[1])]
+        assert not torch.equal(image, origin), made.name_of(row)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_grey_images_stay_grey(channels):
+    source = images(16)
+    grey = source.fetch(range(len(source)))[:, :1].expand(-1, channels, -1, -1)
+    made = altered(ImageSet.of("grey", HeldPixels(grey.clone(), [str(n) for n in range(7)])))
+    assert made.fetch(range(len(made))).shape == (len(made), channels, 16, 16)
+
+
 def test_an_image_is_the_same_whenever_it_is_fetched():
     made = altered(images(16))
     alone = torch.cat([made.fetch([row]) for row in range(len(made))])

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from atd.config import Config, DataConfig, LoaderConfig
+from atd.data.altered import ALTERATIONS
 from atd.data.images import batches
 from atd.data.sources import open_source
 from atd.data.splits import load_splits
@@ -108,15 +109,33 @@ def test_limits_are_subsets(root):
     assert contents(less.id_test) == contents(whole.id_test)
 
 
-def test_offline_fallback_keeps_training_and_validation_material_apart(root):
+def test_offline_fallback_keeps_training_and_validation_material_apart(root, monkeypatch):
+    monkeypatch.setattr("atd.data.bundled._PROCEDURAL", 200)
     splits = load(root, id="bundled:digits", outliers="", channels=1)
-    digits = len(splits.id_train), len(splits.id_val)
-    assert len(splits.outlier_train) == round(2300 * 0.9) + digits[0]
-    assert len(splits.outlier_val) == 230 + digits[1]
-    jigsaws = [name for name in splits.outlier_train.names() if name.startswith("jigsaw of")]
-    own = {f"jigsaw of {name}" for name in splits.id_train.names()}
-    assert set(jigsaws) == own
+    for images, origin in [
+        (splits.outlier_train, splits.id_train),
+        (splits.outlier_val, splits.id_val),
+    ]:
+        made = [name for name in images.names() if not name.startswith("bundled:")]
+        others = {name.split(" #")[0] for name in images.names()} - {
+            name.split(" #")[0] for name in made
+        }
+        assert others == {"bundled:fallback", "bundled:procedural"}
+        # a fifth to a half: neither drowns the other
+        assert 0.2 < len(made) / len(images) <= 0.5
+        assert {name.split(" of ")[1] for name in made} <= set(origin.names())
+        assert {name.split(" of ")[0] for name in made} == set(ALTERATIONS)
     assert contents(splits.outlier_train).isdisjoint(contents(splits.outlier_val))
+
+
+def test_an_id_source_of_two_parts_is_altered_as_a_whole(root, monkeypatch):
+    monkeypatch.setattr("atd.data.splits._FALLBACK", ("bundled:photo-china",))
+    two = "bundled:digits-0-7 + bundled:digits-8-9"
+    splits = load(root, id=two, outliers="", id_limit=200, channels=1)
+    made = [name for name in splits.outlier_train.names() if "photo-china" not in name]
+    assert len(made) == min(900, 6 * 180)
+    assert {name.split(" of ")[1] for name in made} <= set(splits.id_train.names())
+    assert contents(splits.outlier_train).isdisjoint(contents(splits.id_train))
 
 
 def test_jigsaws_of_the_id_source_come_from_the_split_they_serve(root):
