@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import os
+import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -28,6 +30,7 @@ from atd.training.ingredients import Ingredients
 from atd.training.loop import Task, is_finished
 from atd.training.objectives import objective_of
 from atd.training.processes import Processes
+from atd.training.schedule import Length
 from atd.training.tasks import (
     adversarial_gan,
     fitted_detector,
@@ -35,7 +38,7 @@ from atd.training.tasks import (
     untrained_backbone,
 )
 
-__all__ = ["forecast", "plan_of"]
+__all__ = ["Expected", "forecast", "plan_of"]
 
 _FEW = 8
 """Images of a first, small step, which shows whether a whole one is too slow to be timed."""
@@ -59,28 +62,45 @@ def plan_of(config: Config) -> list[str]:
     except UserError:
         done = set()
     lines = [f"run folder: {config.run.folder}", f"ID images: {config.data.id}"]
-    lines.append(
-        f"outliers: {config.data.outliers or 'the offline fallback and altered ID images'}"
-    )
+    outliers = config.data.outliers or "the offline fallback and altered ID images"
+    lines.append(f"outliers: {outliers}")
     try:
-        seconds = forecast(config)
-        total = sum(value for name, value in seconds.items() if name not in done)
+        expected = forecast(config)
+        total = sum(value.seconds for name, value in expected.items() if name not in done)
         last = (
-            f"in all: about {_words(total)} on this machine, as busy as it is now, by a few timed "
-            "steps; reading the images, validation and the evaluation's checks come on top"
+            f"in all: about {_words(total)}, and {_memory():.1f} GB of memory beside the images, "
+            "on this machine, as busy as it is now, by a few timed steps; reading the images, "
+            "validation and the evaluation's checks come on top"
         )
     except UserError as error:
-        seconds, last = {}, f"in all: nobody can tell yet ({error})"
+        expected, last = {}, f"in all: nobody can tell yet ({error})"
     for stage in stages:
-        about = f", about {_words(seconds[stage.name])}" if stage.name in seconds else ""
+        about = str(expected.get(stage.name, ""))
         lines.append(
             f"{stage.name}: {stage.plan(config)}{', done' if stage.name in done else about}"
         )
     return [*lines, last]
 
 
-def forecast(config: Config) -> dict[str, float]:
-    """Seconds that the stages take, by name; those that take next to none are absent.
+@dataclass(frozen=True)
+class Expected:
+    """What a stage is expected to take.
+
+    Attributes:
+        seconds: Its time.
+        length: Its steps; None for an evaluation.
+    """
+
+    seconds: float
+    length: Length | None = None
+
+    def __str__(self) -> str:
+        steps = f", {self.length}" if self.length else ""
+        return f"{steps}, about {_words(self.seconds)}"
+
+
+def forecast(config: Config) -> dict[str, Expected]:
+    """What the stages take, by name; those that take next to no time are absent.
 
     Steps are timed in this process, on images of noise of the right shape; a step that would
     take long is timed on fewer images. A run by several processes shares the work.
@@ -95,21 +115,20 @@ def forecast(config: Config) -> dict[str, float]:
     run = dataclasses.replace(config.run, device_batch=0, compile=False)
     plain = dataclasses.replace(config, run=run)
     processes, sharing = Processes(config.run.device), int(os.environ.get("WORLD_SIZE", "1"))
-    found: dict[str, float] = {}
+    found: dict[str, Expected] = {}
     names = {stage.name for stage in stages_of(config)}
     backbone: Backbone | None = None
     if config.atd.features == "backbone":
         backbone = untrained_backbone(_given(plain, processes))
-    for name, epochs in (
-        ("helper", config.pretrain.helper_epochs),
-        ("pretrain", config.pretrain.epochs),
-    ):
-        if name in names:
-            step = _timed(plain, processes, partial(_pretraining, name))
-            found[name] = step * images["train"] * epochs
-    if "atd" in names:
-        step = _timed(plain, processes, lambda given: adversarial_gan(given, backbone))
-        found["atd"] = step * images["train"] * config.atd.epochs
+    makers: dict[str, Callable[[Ingredients], Task]] = {
+        "helper": partial(_pretraining, "helper"),
+        "pretrain": partial(_pretraining, "pretrain"),
+        "atd": lambda given: adversarial_gan(given, backbone),
+    }
+    for name in [name for name in makers if name in names]:
+        length, batch = _length(config, name, images["train"])
+        seconds = _timed(plain, processes, makers[name]) * length.steps * batch
+        found[name] = Expected(seconds / sharing, length)
     given = _given(_few(plain, _FEW), processes)
     detector: Detector
     if "atd" in names or backbone is None:
@@ -119,8 +138,20 @@ def forecast(config: Config) -> dict[str, float]:
         detector = fitted_detector(dataclasses.replace(given, config=simple), backbone)
         passes = kind_class(config.detector_kind).info.passes or 1.0
     scores = passes + (len(config.evaluate.baselines) if backbone is not None else 0)
-    found["evaluate"] = scores * images["test"] * _attack_seconds(detector, config, processes)
-    return {name: seconds / sharing for name, seconds in found.items()}
+    seconds = scores * images["test"] * _attack_seconds(detector, config, processes)
+    return found | {"evaluate": Expected(seconds / sharing)}
+
+
+def _length(config: Config, stage: str, images: int) -> tuple[Length, int]:
+    """The length of a training on so many images, and its batch size."""
+    options, atd = config.pretrain, config.atd
+    epochs, least, batch = {
+        "helper": (options.helper_epochs, options.helper_min_steps, options.batch_size),
+        "pretrain": (options.epochs, options.min_steps, options.batch_size),
+        "atd": (atd.epochs, atd.min_steps, atd.batch_size),
+    }[stage]
+    batch = max(1, min(batch, images))
+    return Length.of(epochs, max(1, images // batch), least), batch
 
 
 def _pretraining(stage: str, given: Ingredients) -> Task:
@@ -147,7 +178,7 @@ def _step_seconds(task: Task) -> float:
         task.step(step, batch)
         _wait()
         seconds.append(time.perf_counter() - started)
-        if sum(seconds) > _ENOUGH:
+        if step and sum(seconds) > _ENOUGH:
             break
     return min(seconds[1:] or seconds)
 
@@ -155,15 +186,25 @@ def _step_seconds(task: Task) -> float:
 def _attack_seconds(detector: Detector, config: Config, processes: Processes) -> float:
     """Seconds that the attack of the evaluation takes for each image."""
     shape = (_FEW * 4, config.data.channels, *2 * (config.data.image_size,))
-    seconds = 0.0
-    for _ in range(2):  # the first time sets things up
+    times = []
+    for _ in range(4):  # the first time sets things up
         x = torch.rand(shape, device=processes.device).requires_grad_(True)
         started = time.perf_counter()
         torch.autograd.grad(detector.logits(x).sum(), x)
         _wait()
-        seconds = time.perf_counter() - started
+        times.append(time.perf_counter() - started)
     forward, backward = resolve_tier(config.evaluate).passes
-    return seconds / len(x) * (forward + 2 * backward) / 3  # a backward pass costs two forward
+    return min(times) / len(x) * (forward + 2 * backward) / 3  # a backward pass costs two forward
+
+
+def _memory() -> float:
+    """The most that this process, or the device, has needed so far, in GB."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 1e9
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
 
 
 def _wait() -> None:
