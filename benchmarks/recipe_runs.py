@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 from atd.config import Config, load
-from atd.files import write_text
-from atd.provenance import commit, provenance
-from atd.reporting.wording import plural
+from atd.experiments.missing import Record, Runs
+from atd.experiments.missing import run_missing as run_missing_rows
+from atd.reporting.wording import measured_on
 
 __all__ = ["Record", "Runs", "footer", "of_recipe", "parser", "run_missing", "spread"]
-
-Record = dict[str, Any]
-Runs = dict[str, Record]
-"""What was found, by `RECIPE/SEED`."""
 
 Recipes = Mapping[str, list[str]]
 
@@ -65,31 +58,25 @@ def run_missing(
         page: The page of all runs so far.
         common: Options of every recipe; those of the command line win over them.
     """
-    file = arguments.output.with_suffix(".json")
-    # The code of a run is what was loaded, whatever is committed while it computes.
-    code = commit()
-    for seed in arguments.seeds:
-        for recipe in arguments.recipes:
-            key = f"{recipe}/{seed}"
-            if key in _finished(file):
-                continue
-            overrides = [*common, *arguments.overrides, *recipes[recipe], f"run.seed={seed}"]
-            config = load(arguments.config, overrides)
-            started = time.monotonic()
-            found = measure(recipe, config)
-            facts = provenance(config, seed=seed, seconds=time.monotonic() - started)
-            # Read again: another process may have added runs meanwhile.
-            record = {**found, "overrides": overrides, "provenance": {**facts, "commit": code}}
-            runs = {**_finished(file), key: record}
-            write_text(file, json.dumps(runs, indent=1))
-            write_text(arguments.output, page(runs))
-    if runs := _finished(file):  # the page may have changed since
-        write_text(arguments.output, page(runs))
 
+    def configure(recipe: str, seed: int) -> Config:
+        return load(arguments.config, overrides_of(recipe, seed))
 
-def _finished(file: Path) -> Runs:
-    found: Runs = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-    return found
+    def overrides_of(recipe: str, seed: int) -> list[str]:
+        return [*common, *arguments.overrides, *recipes[recipe], f"run.seed={seed}"]
+
+    def told(recipe: str, config: Config) -> Record:
+        overrides = overrides_of(recipe, config.run.seed)
+        return {**measure(recipe, config), "overrides": overrides}
+
+    run_missing_rows(
+        arguments.output,
+        arguments.recipes,
+        arguments.seeds,
+        configure=configure,
+        measure=told,
+        page=page,
+    )
 
 
 def of_recipe(runs: Runs, recipe: str) -> dict[int, Record]:
@@ -107,18 +94,9 @@ def spread(values: list[float], digits: int = 3) -> str:
 def footer(arguments: argparse.Namespace, runs: Runs) -> str:
     """The command of a page, and the code and hardware on which its runs were measured."""
     command = f"{arguments.command} --config {arguments.config} --output {arguments.output}"
-    dates: dict[str, list[str]] = {}
-    for run in runs.values():
-        facts = run.get("provenance")
-        code = f"commit {facts['commit']}, {facts['hardware']}, " if facts else "code not recorded"
-        dates.setdefault(code, []).append(facts["date"] if facts else "")
-    lines = [
-        f"* {plural(len(when), 'run')}: {code}{' to '.join(sorted({min(when), max(when)}))}"
-        for code, when in dates.items()
-    ]
     return f"""    {" ".join([command, *arguments.overrides])}
 
 Every run is in the JSON file of the same name, with its options:
 
-{chr(10).join(lines)}
+{measured_on([run.get("provenance") for run in runs.values()])}
 """

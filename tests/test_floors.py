@@ -11,8 +11,9 @@ FLOORS: list[set[str]] = [
     {"attacks", "data"},
     {"backbones", "detectors"},
     {"evaluation", "reporting", "training"},
-    {"api", "artefacts", "assessment", "forecast", "pipeline", "plan", "run_folder", "run_state"},
-    {"commands", "export", "score"},
+    {"api", "artefacts", "assessment", "forecast", "pipeline", "plan", "run_folder", "run_state"}
+    | {"experiments"},
+    {"commands", "export", "reproduce", "score"},
 ]
 BESIDE = {("detectors", "backbones"), ("reporting", "evaluation")}
 """Rooms of one floor of which the first may import from the second, below floor 4."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 from atd.attacks.suite import KINDS, kind_of
 from atd.evaluation.checks import TRUSTED
@@ -21,6 +21,7 @@ __all__ = [
     "fraction_255",
     "grouped",
     "mean_words",
+    "measured_on",
     "member_words",
     "percent",
     "plural",
@@ -148,6 +149,22 @@ def mean_words(results: Results) -> str:
     names = results.mean_over
     roles = {results.datasets[name].role for name in names}
     return plural(len(names), "far set" if roles == {"far"} else "set")
+
+
+def measured_on(provenances: Sequence[Mapping[str, Any] | None]) -> str:
+    """The code and hardware that runs were measured on, and when: a list in Markdown.
+
+    Args:
+        provenances: Of each run what `atd.provenance` gave; None where it is not known.
+    """
+    dates: dict[str, list[str]] = {}
+    for facts in provenances:
+        code = f"commit {facts['commit']}, {facts['hardware']}, " if facts else "code not recorded"
+        dates.setdefault(code, []).append(facts["date"] if facts else "")
+    return "\n".join(
+        f"* {plural(len(when), 'run')}: {code}{' to '.join(sorted({min(when), max(when)}))}"
+        for code, when in dates.items()
+    )
 
 
 def aurocs(item: Means | Dataset) -> list[str]:

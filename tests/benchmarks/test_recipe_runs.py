@@ -6,11 +6,11 @@ import json
 
 import pytest
 
-from benchmarks import recipe_runs
+from atd.experiments import missing
 from benchmarks.recipe_runs import footer, of_recipe, parser, run_missing, spread
 
 RECIPES = {"plain": [], "one step": ["atd.steps=1"]}
-HARDWARE = recipe_runs.provenance(None, seed=0, seconds=0.0)["hardware"]
+HARDWARE = missing.provenance(None, seed=0, seconds=0.0)["hardware"]
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def run(tmp_path, monkeypatch):
     """Runs both recipes with the code at a commit; gives the configs measured and the file."""
 
     def run(code, *options, during=lambda: None):
-        monkeypatch.setattr(recipe_runs, "commit", lambda: code)
+        monkeypatch.setattr(missing, "commit", lambda: code)
         chosen = parser("Tries.", RECIPES, name="tries", flag="--tries")
         arguments = chosen.parse_intermixed_args(
             [*options, "--output", str(tmp_path / "page.md"), "--seeds", "5"]
@@ -61,7 +61,7 @@ def test_a_finished_run_stays_and_keeps_its_commit(run, tmp_path):
 
 
 def test_a_commit_during_a_run_is_not_that_of_its_code(run, monkeypatch):
-    _, found = run("before", during=lambda: monkeypatch.setattr(recipe_runs, "commit", lambda: "x"))
+    _, found = run("before", during=lambda: monkeypatch.setattr(missing, "commit", lambda: "x"))
     assert {record["provenance"]["commit"] for record in found.values()} == {"before"}
 
 

@@ -1,0 +1,1 @@
+"""Experiments: tables of documents, made by one command each."""

@@ -1,0 +1,297 @@
+"""Every kind of detector on one backbone a seed, judged under one attack, as a page of tables."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from torch import Tensor
+
+from atd.config import Config, load
+from atd.data.evaluation_sets import EvaluationSets
+from atd.detectors.base import Detector
+from atd.detectors.kinds import kind_class, resolved
+from atd.errors import UserError
+from atd.evaluation.results import Results
+from atd.evaluation.settings import settings_from
+from atd.evaluation.several import evaluate_detectors
+from atd.experiments.missing import Record, Runs, finished_runs, run_missing
+from atd.pipeline import Run
+from atd.records import from_json, to_json
+from atd.reporting.detectors_page import KindRow, Speed, detectors_page
+from atd.reporting.wording import plural
+from atd.training.processes import Processes
+from atd.training.tasks import fitted_detector
+
+__all__ = ["SCALES", "Scale", "Setting", "measure_detectors", "speed"]
+
+_REFERENCE = "msp"
+"""The kind that is fitted with the backbone, and whose speed stands beside that of the others."""
+
+_TIMED = 256
+"""Images whose scores are timed."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How large an experiment is.
+
+    Attributes:
+        options: What it changes in a config.
+        of_kind: Options of kinds that would take too long, or more images than there are.
+    """
+
+    options: tuple[str, ...]
+    of_kind: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+SCALES = {
+    "smoke": Scale(
+        (
+            *("data.id_limit=80", "data.outlier_limit=60", "data.ood_limit=20"),
+            *("data.image_size=8", "backbone.width=4", "backbone.features=last"),
+            *("pretrain.epochs=1", "pretrain.helper_epochs=1", "pretrain.batch_size=32"),
+            *("pretrain.ghost_batch=0", "pretrain.steps=2", "atd.epochs=1", "atd.batch_size=16"),
+            *("atd.steps=2", "atd.latent_dim=8", "evaluate.tier=smoke", "evaluate.limit=4"),
+        ),
+        {
+            "confounding_gradients": ("hidden=8", "epochs=3"),
+            "daain": ("points=32", "blocks=2", "hidden=8", "epochs=2"),
+            "knn": ("k=3",),
+            "openmax": ("tail=3",),
+            "vim": ("dimension=8",),
+        },
+    ),
+    "small": Scale(("evaluate.tier=paper", "evaluate.limit=60"), {"daain": ("epochs=30",)}),
+}
+"""What `--scale` may be."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One table: a config at a scale.
+
+    Attributes:
+        config: YAML file, or the name of a shipped one.
+        scale: A key of `SCALES`.
+        overrides: Further options, which win over those of the scale.
+    """
+
+    config: str
+    scale: str
+    overrides: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Of its folders and rows."""
+        return f"{Path(self.config).stem}-{self.scale}"
+
+    def options_of(self, kind: str) -> list[str]:
+        """Options of a kind that are not its defaults."""
+        return [f"detector.{words}" for words in SCALES[self.scale].of_kind.get(kind, ())]
+
+    def resolved(self, kind: str, seed: int, folder: Path, *more: str) -> Config:
+        """All options of a kind with a seed.
+
+        Raises:
+            UserError: An option is unknown or impossible.
+        """
+        common = [*SCALES[self.scale].options, "evaluate.baselines=", *self.overrides]
+        last = [
+            f"detector.kind={kind}",
+            *self.options_of(kind),
+            f"run.seed={seed}",
+            f"run.dir={folder}",
+        ]
+        return resolved(load(self.config, [*common, *last, f"run.name={kind}", *more]))
+
+
+def measure_detectors(
+    setting: Setting, kinds: Sequence[str], seeds: Sequence[int], *, output: Path, work: Path
+) -> None:
+    """Measures the kinds that the JSON file beside a page lacks, and writes the page.
+
+    Args:
+        setting: The config and its scale.
+        kinds: Keys of `atd.detectors.kinds.KINDS`.
+        seeds: The backbone of each is trained once for all kinds.
+        output: The page; it may hold tables of other settings.
+        work: Where run folders go.
+
+    Raises:
+        UserError: Bad options; finished rows were measured with other overrides; a damaged file.
+    """
+    _require_same(setting, finished_runs(output.with_suffix(".json")), output)
+    names = {f"{setting.name}/{kind}": kind for kind in kinds}
+    bench = Bench(setting, work)
+
+    def configure(row: str, seed: int) -> Config:
+        return setting.resolved(names[row], seed, bench.folder(seed))
+
+    def measure(row: str, config: Config) -> Record:
+        return bench.row(names[row], config)
+
+    run_missing(output, names, seeds, configure=configure, measure=measure, page=_page)
+
+
+def _require_same(setting: Setting, runs: Runs, output: Path) -> None:
+    """A table whose rows were measured with different options would compare nothing."""
+    for key, run in runs.items():
+        theirs = run.get("overrides")
+        if key.startswith(f"{setting.name}/") and theirs != list(setting.overrides):
+            words = " ".join(map(str, theirs or [])) or "no overrides"
+            raise UserError(
+                f"{output.with_suffix('.json')}: its rows of {setting.name} were measured with "
+                f"{words}; give the same, or choose another --output and --work"
+            )
+
+
+def _page(runs: Runs) -> str:
+    try:
+        return detectors_page({key: from_json(KindRow, run, key) for key, run in runs.items()})
+    except ValueError as error:
+        raise UserError(f"the finished rows are damaged: {error}") from None
+
+
+class Bench:
+    """Detectors of all kinds on the backbones of a setting, made and judged.
+
+    Args:
+        setting: The config and its scale.
+        work: Where run folders go.
+    """
+
+    def __init__(self, setting: Setting, work: Path) -> None:
+        self.setting, self.work = setting, work
+        self.ground = functools.lru_cache(maxsize=1)(self._ground)
+
+    @functools.cached_property
+    def processes(self) -> Processes:
+        """The process that does the work."""
+        run = self.setting.resolved(_REFERENCE, 0, self.folder(0)).run
+        return Processes(run.device, run.timeout_minutes)
+
+    def folder(self, seed: int, part: str = "") -> Path:
+        """The run folder of a seed."""
+        return self.work / f"{self.setting.name}-{seed}{part}"
+
+    def _ground(self, seed: int) -> Run:
+        """A run up to its fitted detector, whose backbone all kinds read."""
+        config = self.setting.resolved(_REFERENCE, seed, self.folder(seed))
+        run = Run(config, self.processes).until("fit")
+        run.save_detector()
+        return run
+
+    def row(self, kind: str, config: Config) -> Record:
+        """Makes a detector, judges it and times it.
+
+        Args:
+            kind: A key of `atd.detectors.kinds.KINDS`.
+            config: Its options.
+
+        Returns:
+            A `KindRow` as JSON, less its provenance.
+        """
+        ground = self.ground(config.run.seed)
+        setting = to_json(self.setting)
+        told = {**setting, "kind": kind, "backbone": _backbone_words(ground.config)}
+        options = [
+            f"detector.{words}" for words in SCALES[self.setting.scale].of_kind.get(kind, ())
+        ]
+        told["options"] = options
+        try:
+            detector = self.detector(kind, config, ground)
+            results = self.judged(kind, detector, config, ground)
+        except UserError as error:  # of this kind: the backbone and the images are there
+            return {**told, "refused": str(error)}
+        assert ground.detector is not None
+        assert ground.splits is not None
+        some = ground.splits.id_test.take(_TIMED, 0)
+        timed = speed(detector, ground.detector, some.fetch(range(len(some))))
+        return {
+            **told,
+            "mean": to_json(results.mean),
+            "mean_over": list(results.mean_over),
+            "images": results.id.images,
+            "attack": to_json(results.attack),
+            "verdict": results.verdict,
+            "speed": to_json(timed),
+        }
+
+    def detector(self, kind: str, config: Config, ground: Run) -> Detector:
+        """A trained or fitted detector on the backbone of a run."""
+        assert ground.detector is not None
+        assert ground.backbone is not None
+        if kind == _REFERENCE:
+            return ground.detector
+        if "training" not in kind_class(kind).info.needs:
+            given = dataclasses.replace(ground.ingredients, config=config)
+            return fitted_detector(given, ground.backbone)
+        seed, weights = config.run.seed, f"backbone.weights={ground.folder.detector}"
+        own = self.setting.resolved(kind, seed, self.folder(seed, f"-{kind}"), weights)
+        return Run(own, self.processes, ground.splits).train()[0]
+
+    def judged(self, kind: str, detector: Detector, config: Config, ground: Run) -> Results:
+        """What the evaluation's own attack and checks find."""
+        assert ground.splits is not None
+        settings = settings_from(
+            config,
+            device=self.processes.device,
+            accelerator=self.processes.accelerator,
+            cache=ground.folder.state / "scores",
+        )
+        sets = EvaluationSets.of(ground.splits)
+        (found,) = evaluate_detectors({kind: detector}, sets, settings, config)
+        return found.results
+
+
+def _backbone_words(config: Config) -> str:
+    """The backbone and how it was made, in one phrase."""
+    network, training = config.backbone, config.pretrain
+    if network.weights:
+        return f"{network.architecture}, weights of {network.weights}"
+    return (
+        f"{network.architecture}, width {network.width}, {network.activation}, "
+        f"pretrain.objective={training.objective}, {plural(training.epochs, 'epoch')}, "
+        f"epsilon {training.epsilon:.4f}"
+    )
+
+
+def speed(
+    detector: Detector,
+    reference: Detector,
+    images: Tensor,
+    *,
+    turns: int = 3,
+    seconds: float = 0.2,
+) -> Speed:
+    """Images per second of `score`, beside those of another detector in the same minute.
+
+    Args:
+        detector: The detector.
+        reference: What it is compared with.
+        images: uint8 images (N, C, H, W).
+        turns: Times that each is measured, one after the other; the best counts.
+        seconds: How long each is measured at least.
+
+    Returns:
+        Both speeds.
+    """
+
+    def once(scorer: Detector) -> float:
+        started, count, passed = time.perf_counter(), 0, 0.0
+        while passed < seconds or not count:
+            scorer.score(images)
+            count += len(images)
+            passed = time.perf_counter() - started
+        return count / passed
+
+    for scorer in (detector, reference):
+        scorer.score(images[:8])  # what is built once counts for nothing
+    pairs = [(once(detector), once(reference)) for _ in range(turns)]
+    ours, theirs = (max(column) for column in zip(*pairs, strict=True))
+    return Speed(images_per_second=ours, of_msp=theirs)

@@ -1,0 +1,63 @@
+"""The command that makes tables of documents."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from atd.commands import reproduce
+from atd.detectors.kinds import KINDS
+from atd.experiments import detectors
+
+
+@pytest.fixture
+def run():
+    return lambda *words: reproduce.main(list(map(str, words)))
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What the command asks for, without measuring it."""
+    found = {}
+
+    def measure(setting, kinds, seeds, *, output, work):
+        found.update(setting=setting, kinds=kinds, seeds=list(seeds), output=output, work=work)
+
+    monkeypatch.setattr(detectors, "measure_detectors", measure)
+    return found
+
+
+def test_small_is_the_document_with_three_seeds_and_all_kinds(run, asked, capsys):
+    run("detectors", "evaluate.limit=9")
+    assert asked["output"] == Path("docs/detectors.md")
+    assert (asked["seeds"], asked["kinds"]) == ([0, 1, 2], list(KINDS))
+    setting = detectors.Setting("configs/digits.yaml", "small", ("evaluate.limit=9",))
+    assert asked["setting"] == setting
+    assert capsys.readouterr().out == "docs/detectors.md\n"
+
+
+def test_smoke_stays_out_of_the_documents(run, asked, tmp_path):
+    run("detectors", "--scale", "smoke", "--work", tmp_path, "--kinds", "msp, knn")
+    assert asked["output"] == tmp_path / "detectors.md"
+    assert (asked["seeds"], asked["kinds"]) == ([0], ["msp", "knn"])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--kinds", "mps"), "--kinds=mps: unknown; the nearest is msp"),
+        (("--seeds", "0"), "--seeds 0: give at least 1"),
+        (("--scale", "smoke", "evaluate.limt=3"), "evaluate.limt"),
+    ],
+)
+def test_mistakes_are_one_line(fail, tmp_path, words, message):
+    assert message in fail(
+        "detectors", *words, "--work", tmp_path, "--output", tmp_path / "page.md"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_launcher_is_refused(fail, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert "runs in one process" in fail("detectors")

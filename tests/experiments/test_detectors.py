@@ -1,0 +1,127 @@
+"""The table of detectors: made at smoke scale, gone on with, and refused where it must be."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+import torch
+from toys import Brightness
+
+from atd.errors import UserError
+from atd.experiments.detectors import SCALES, Bench, Setting, measure_detectors, speed
+
+FEW = ("data.ood_test=bundled:lowercase", "data.ood_limit=4", "run.device=cpu")
+DIGITS = Setting(config="configs/digits.yaml", scale="smoke", overrides=FEW)
+
+
+def test_small_is_the_config_as_it_is_but_for_the_evaluation(tmp_path):
+    config = Setting(config="configs/digits.yaml", scale="small").resolved("msp", 3, tmp_path)
+    assert (config.pretrain.epochs, config.backbone.width, config.run.seed) == (12, 16, 3)
+    assert (config.evaluate.tier, config.evaluate.limit) == ("paper", 60)
+    assert config.evaluate.baselines == []
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_options_of_kinds_exist_and_overrides_win(scale, tmp_path):
+    for kind in SCALES[scale].of_kind:
+        setting = Setting(
+            config="configs/digits.yaml", scale=scale, overrides=("evaluate.limit=7",)
+        )
+        config = setting.resolved(kind, 0, tmp_path)
+        assert config.detector_kind == kind
+        assert config.evaluate.limit == 7
+
+
+def test_speed_is_that_of_both_in_images_per_second(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
+
+    class Slow(Brightness):
+        """Takes the longer, the more it has scored."""
+
+        pace, scored = 0.5, 0
+
+        def forward(self, images):
+            self.scored += len(images)
+            clock[0] += self.pace * len(images) * (1 + (self.scored > 24))
+            return super().forward(images)
+
+    class Slower(Slow):
+        pace = 2.0
+
+    images = torch.zeros(16, 3, 8, 8, dtype=torch.uint8)
+    found = speed(Slow(), Slower(), images, turns=2, seconds=5.0)
+    assert (found.images_per_second, found.of_msp) == (2.0, 0.5)
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """Rows without a measurement; gives the kinds and seeds that were asked for."""
+    asked = []
+
+    def row(self, kind, config):
+        asked.append((kind, config.run.seed))
+        told = {"config": self.setting.config, "scale": self.setting.scale, "kind": kind}
+        told |= {"overrides": list(self.setting.overrides), "options": [], "backbone": "none"}
+        return {**told, "mean": dict.fromkeys(("clean", "in", "out", "both"), _METRICS)}
+
+    monkeypatch.setattr(Bench, "row", row)
+    return asked
+
+
+_METRICS = dict.fromkeys(
+    ("auroc", "fpr95_id", "fpr95_ood", "aupr_in", "aupr_out", "detection_error"), 0.5
+)
+
+
+def test_a_second_config_adds_a_table_and_the_same_command_goes_on(made, tmp_path):
+    page, work = tmp_path / "page.md", tmp_path / "work"
+    measure_detectors(DIGITS, ["msp", "knn"], [0], output=page, work=work)
+    measure_detectors(DIGITS, ["knn", "energy"], [0, 1], output=page, work=work)
+    assert made == [("msp", 0), ("knn", 0), ("energy", 0), ("knn", 1), ("energy", 1)]
+    other = Setting(config="configs/cifar10_small.yaml", scale="small")
+    measure_detectors(other, ["msp"], [0], output=page, work=work)
+    text = page.read_text()
+    assert "## configs/digits.yaml, scale smoke" in text
+    assert "## configs/cifar10_small.yaml, scale small" in text
+    assert text.count("| `msp` | 1 | 50.0 |") == 2
+
+
+def test_rows_with_other_overrides_are_not_mixed(made, tmp_path):
+    page = tmp_path / "page.md"
+    measure_detectors(DIGITS, ["msp"], [0], output=page, work=tmp_path)
+    before = page.with_suffix(".json").read_text()
+    plain = Setting(config="configs/digits.yaml", scale="smoke")
+    with pytest.raises(UserError, match="measured with data.ood_test=bundled:lowercase") as caught:
+        measure_detectors(plain, ["knn"], [0], output=page, work=tmp_path)
+    assert "\n" not in str(caught.value)
+    assert page.with_suffix(".json").read_text() == before
+
+
+@pytest.mark.slow
+def test_three_kinds_at_smoke_scale(tmp_path, monkeypatch):
+    page = tmp_path / "detectors.md"
+    kinds = ["atd", "daain", "msp"]
+    measure_detectors(DIGITS, kinds, [0], output=page, work=tmp_path / "work")
+    runs = json.loads(page.with_suffix(".json").read_text())
+    assert list(runs) == [f"digits-smoke/{kind}/0" for kind in kinds]
+    for run in runs.values():
+        # A detector of so few images may well be the wrong way round.
+        assert "refused" in run or (run["speed"]["of_msp"] > 0 and run["attack"]["tier"] == "smoke")
+    assert "refused" not in runs["digits-smoke/msp/0"]
+    assert runs["digits-smoke/daain/0"]["options"][0] == "detector.points=32"
+    text = page.read_text()
+    assert all(f"\n| `{kind}` | " in text for kind in kinds)
+    assert "PGD-10 x 1" in text
+
+    def refuse(self, kind, config, ground):
+        raise UserError("it cannot be made")
+
+    monkeypatch.setattr(Bench, "detector", refuse)
+    measure_detectors(DIGITS, [*kinds, "knn"], [0], output=page, work=tmp_path / "work")
+    again = json.loads(page.with_suffix(".json").read_text())
+    assert again["digits-smoke/msp/0"] == runs["digits-smoke/msp/0"]
+    assert again["digits-smoke/knn/0"]["refused"] == "it cannot be made"
+    assert "refused: it cannot be made" in page.read_text()
