@@ -39,7 +39,8 @@ class BackboneConfig:
     )
     """What it divides by, likewise."""
     outlier_class: bool = False
-    """One logit more than there are classes, for outliers (pretrain.objective=atom sets it)."""
+    """One logit more than there are classes, for outliers (pretrain.objective=atom sets it);
+    detector.kind=outlier_class reads it, and other kinds take it for a class."""
     denoising: bool = False
     """Layers that denoise the maps, a decoder and a rotation head (pretrain.objective=osad sets
     it)."""

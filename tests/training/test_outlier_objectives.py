@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import math
 from functools import partial
-from itertools import islice
 
 import pytest
 import torch
@@ -44,15 +43,19 @@ def denoising():
 
 @pytest.fixture
 def make(processes, random_images, stream_of):
-    def task(objective, **options):
+    def task(objective, bfloat16=False, classes=("a", "b", "c"), **options):
         kind = objective_of(objective)
-        model = denoising() if objective == "osad" else small_network(outputs=CLASSES + kind.mines)
+        model = (
+            denoising()
+            if objective == "osad"
+            else small_network(outputs=CLASSES + kind.mines + (not classes))
+        )
         outliers = stream_of(random_images("outlier", 20, low=90), BATCH, augment="crop")
         defaults = {"steps": STEPS, "epsilon": EPSILON, "lr": 0.02, "weight_decay": 0.0}
         return RobustPretraining(
             model,
             small_network(1),
-            stream_of(random_images("train"), BATCH, augment="crop"),
+            stream_of(random_images("train", classes=classes), BATCH, augment="crop"),
             outliers if kind.beside == "outliers" else None,
             random_images("validation", 5),
             PretrainConfig(**{**defaults, "momentum": 0.0, **options}),
@@ -61,7 +64,7 @@ def make(processes, random_images, stream_of):
             stage="pretrain",
             processes=processes,
             seed=0,
-            bfloat16=False,
+            bfloat16=bfloat16,
         )
 
     return task
@@ -232,9 +235,25 @@ def test_outliers_learn_what_they_are_taught(make, objective):
 
 def test_bfloat16_passes_keep_float32_weights(make):
     for objective in ("aloe", "osad"):
-        task = make(objective)
-        task.bfloat16 = task.attack.bfloat16 = True
-        (scalars,) = [task.step(at, x) for at, x in enumerate(islice(task.batches(0), 1))]
+        task = make(objective, bfloat16=True)
+        scalars = task.step(0, next(task.batches(0)))
         exact = make(objective).step(0, next(make(objective).batches(0)))
         torch.testing.assert_close(scalars["loss"], exact["loss"], rtol=0.1, atol=0.1)
         assert {parameter.dtype for parameter in task.model.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("objective", ["aloe", "atom"])
+def test_without_labels_outliers_are_learnt_beside_rotations(make, objective):
+    task = make(objective, classes=())
+    seen = []
+    loss = task.objective.loss
+    task.objective = copy.copy(task.objective)
+    task.objective.loss = lambda *given: (seen.append(given[1:]), loss(*given))[1]
+    task.step(0, next(task.batches(0)))
+    ((inside, beside),) = seen
+    assert set(inside.labels.tolist()) <= {0, 1, 2, 3}
+    assert inside.labels.unique().numel() > 1
+    assert not beside.labels.any()
+    moved = (beside.attacked - beside.images).abs().amax((1, 2, 3))
+    assert (moved > 0).all()
+    assert moved.max() <= EPSILON + 1e-6
