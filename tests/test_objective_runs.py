@@ -17,6 +17,7 @@ from atd.errors import UserError
 from atd.pipeline import Run, stages_of
 from atd.training.ingredients import Ingredients
 from atd.training.processes import Processes
+from atd.training.robust_pretraining import RobustPretraining
 from atd.training.tasks import robust_pretraining, untrained_backbone
 
 
@@ -50,6 +51,12 @@ def test_a_run_ends_with_a_detector(options, objective):
         kind = Run(config, Processes("cpu")).train()[0]
         odds = outlier_log_odds(backbone.eval()(images.float() / 255)).detach()
         torch.testing.assert_close(kind.score(images), odds)
+
+
+def test_a_backbone_without_an_outlier_class_is_refused_before_it_is_trained(options, monkeypatch):
+    monkeypatch.setattr(RobustPretraining, "step", None)
+    with pytest.raises(UserError, match="train it with pretrain.objective=atom"):
+        Run(options("oe", "detector.kind=outlier_class"), Processes("cpu")).train()
 
 
 @pytest.mark.parametrize("features", ["backbone", "pixels"])

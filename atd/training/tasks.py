@@ -94,10 +94,14 @@ def robust_pretraining(
         helper: The trained helper, where the objective needs one.
 
     Raises:
-        UserError: The batch does not divide.
+        UserError: The batch does not divide, an objective that learns from outliers has none, or
+            the backbone does not suit the detector.
     """
     config, is_helper = given.config.pretrain, stage == "helper"
     objective = "standard" if is_helper else config.objective
+    if given.config.detector_kind != "atd":
+        # A kind that does not suit the backbone says so before hours of training.
+        _unfitted(detector_config(given), model)
     stream, *others = _pretraining_streams(given, objective, stage)
     return RobustPretraining(
         model,
@@ -189,15 +193,7 @@ def fitted_detector(given: Ingredients, backbone: Backbone) -> Detector:
     """
     config, splits, processes = given.config, given.splits, given.processes
     description = detector_config(given)
-    options = kind_options(description.kind, description.options)
-    detector = kind_class(description.kind)(
-        backbone,
-        options,
-        image_size=description.image_size,
-        channels=description.channels,
-        classes=description.classes,
-        name=description.name,
-    ).to(processes.device)
+    detector = _unfitted(description, backbone).to(processes.device)
     made = detector.config
     detector.config = dataclasses.replace(description, options=made.options, backbone=made.backbone)
     seed = config.run.seed
@@ -210,6 +206,17 @@ def fitted_detector(given: Ingredients, backbone: Backbone) -> Detector:
         }
         detector.load_state_dict(processes.agree(fitted), strict=False)
     return detector
+
+
+def _unfitted(description: DetectorConfig, backbone: Backbone) -> Detector:
+    return kind_class(description.kind)(
+        backbone,
+        kind_options(description.kind, description.options),
+        image_size=description.image_size,
+        channels=description.channels,
+        classes=description.classes,
+        name=description.name,
+    )
 
 
 def detector_config(given: Ingredients) -> DetectorConfig:
