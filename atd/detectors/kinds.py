@@ -116,9 +116,11 @@ def resolved(config: Config) -> Config:
     given = {name: value for name, value in config.detector.items() if name != "kind"}
     if kind == "atd":
         for name in given:
+            key = f"detector.{printable(name, 60)}"
+            if difflib.get_close_matches(name[:100], ["kind"], n=1, cutoff=0.7):
+                raise UserError(f"{key}: unknown key; did you mean detector.kind?")
             raise UserError(
-                f"detector.{printable(name, 60)}: kind atd has its options under atd, e.g. "
-                "atd.normalisation=layer"
+                f"{key}: kind atd has its options under atd, e.g. atd.normalisation=layer"
             )
         return config
     options = dataclasses.asdict(kind_options(kind, given))

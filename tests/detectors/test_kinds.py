@@ -38,6 +38,7 @@ def test_a_resolved_config_is_read_back_equal(tmp_path):
         (["detector.kind=energy", "detector.k=2"], "it has temperature; k is one of kind knn"),
         (["detector.kind=msp", "detector.zzz=2"], "kind msp has no such option; it has none"),
         (["detector.k=2"], "detector.k: kind atd has its options under atd"),
+        (["detector.knd=energy"], "detector.knd: unknown key; did you mean detector.kind?"),
         (["detector.kind=knn", "detector.k=x"], "detector.k=x: it must be a whole number"),
         (["detector.kind=knn", "detector.k=0"], "detector.k=0 is out of range"),
         (["detector.kind=msp", "atd.features=pixels"], "atd.features=pixels: kind msp reads"),
