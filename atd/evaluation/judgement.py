@@ -181,7 +181,9 @@ def judge_detector(
     averaged = averaged_sets(splits)
     sides = Sides.of(splits.id_test, [splits.ood_test[key] for key in averaged], PROBED)
     settings = _with_draws(detector, sides, settings)
-    with compiled_logits(detector) if settings.compiled else nullcontext():
+    # What torch cannot trace for an export it would compile in small pieces, for minutes.
+    compiles = settings.compiled and detector.info.exportable is True
+    with compiled_logits(detector) if compiles else nullcontext():
         rounds = attack_rounds(detector, splits, settings, sources, tick, threshold)
     probes = Probes(detector, sides, replace(settings, draws=1), sources, tick)
     checks = _checks(detector, rounds, sides, probes, settings)

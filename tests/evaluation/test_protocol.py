@@ -233,6 +233,13 @@ def test_a_compiled_detector_is_judged_alike(convolutional, splits, settings, mo
     assert calls
     assert compiled["datasets"] == plain["datasets"]
 
+    calls.clear()
+    untraceable = dataclasses.replace(convolutional.info, exportable="it takes a gradient")
+    monkeypatch.setattr(convolutional, "info", untraceable)
+    judged = evaluate(convolutional, splits, settings, name="untraceable").results.to_json()
+    assert not calls
+    assert judged["datasets"] == plain["datasets"]
+
 
 def test_sets_smaller_than_a_batch_or_of_one_image_work(brightness, splits, settings) -> None:
     one = dataclasses.replace(
