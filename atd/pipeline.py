@@ -12,9 +12,10 @@ from atd.backbones import Backbone
 from atd.backbones.weights import load_weights
 from atd.config import Config
 from atd.data.evaluation_sets import EvaluationSets
-from atd.data.splits import DataSplits
+from atd.data.splits import DataSplits, listed_tests
 from atd.detectors.base import Detector
 from atd.detectors.kinds import kind_class
+from atd.errors import UserError
 from atd.evaluation.settings import settings_from
 from atd.evaluation.several import evaluate_detectors
 from atd.records import to_json
@@ -50,6 +51,10 @@ class Run(RunState):
             Interrupted: A signal asked to stop; the state was saved.
             LostContact: Another process died or hangs.
         """
+        if not listed_tests(self.config.data):  # found before the training, not after it
+            raise UserError(
+                "data.ood_test: name at least one OOD test set to evaluate on, or set data.protocol"
+            )
         self.until("report")
         assert self.evaluation is not None
         return self.evaluation.results

@@ -80,6 +80,13 @@ def test_an_unreadable_source_ends_in_one_line(fail, tiny_yaml, tmp_path):
     assert "nowhere" in fail("--config", tiny_yaml, *options)
 
 
+def test_without_ood_tests_nothing_is_trained(fail, tiny_yaml, tmp_path, monkeypatch):
+    monkeypatch.setattr("atd.pipeline.Run.until", None)
+    line = fail("--config", tiny_yaml, f"run.dir={tmp_path / 'run'}", "data.ood_test=")
+    assert "data.ood_test: name at least one OOD test set" in line
+    assert not (tmp_path / "run" / "detector").exists()
+
+
 def test_a_finished_run_says_so_and_runs_nothing(run, tiny_run, tiny_yaml, monkeypatch):
     monkeypatch.setattr("atd.pipeline.Run", None)
     out = run("--config", tiny_yaml, f"run.dir={tiny_run.folder}")
