@@ -6,6 +6,7 @@ import json
 import sys
 
 import pytest
+from PIL import Image
 
 import atd
 from atd.commands import evaluate, export, score, train
@@ -58,7 +59,6 @@ def test_energy_on_the_backbone_of_a_detector_goes_everywhere(
     call(export, monkeypatch, folder / "detector", "--formats", "pt2", "--output", tmp_path / "out")
     assert (tmp_path / "out" / "detector.pt2").is_file()
     picture = tmp_path / "picture.png"
-    from PIL import Image
 
     Image.new("L", (8, 8), 128).save(picture)
     capsys.readouterr()
@@ -152,3 +152,16 @@ def test_a_dry_run_tells_what_would_be_done(run, capsys, tmp_path):
     assert line + "ID images and their labels" in out
     assert "# atd:" not in out
     assert not (tmp_path / "run").exists()
+
+
+def test_a_flow_is_fitted_judged_and_scored_with(run, monkeypatch, tmp_path, capsys):
+    small = ("points=24", "blocks=2", "hidden=8", "epochs=2", "head=histogram")
+    folder = run("detector.kind=daain", *(f"detector.{option}" for option in small))
+    results = json.loads((folder / "report" / "results.json").read_text())
+    assert results["detector"]["kind"] == "daain"
+    assert 0 < len(atd.load(folder / "detector").places) <= 40
+    picture = tmp_path / "picture.png"
+    Image.new("L", (8, 8), 99).save(picture)
+    capsys.readouterr()
+    call(score, monkeypatch, folder / "detector", picture)
+    assert str(picture) in capsys.readouterr().out

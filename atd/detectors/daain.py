@@ -16,7 +16,7 @@ from atd.config.values import settle
 from atd.detectors.base import Detector, DetectorInfo
 from atd.detectors.blue_noise import blue_noise, radius_for
 from atd.detectors.fitting import FitData, collect
-from atd.detectors.flow import Flow, flow_loss
+from atd.detectors.flow import Flow, flow_loss, require_zuko
 from atd.detectors.flow_training import FlowTraining, train_flow
 from atd.detectors.histogram import Histogram
 from atd.detectors.sampling_key import layer_maps, places_of, stacked
@@ -75,6 +75,7 @@ class DAAIN(Detector):
     spread: Tensor
 
     def __init__(self, backbone: nn.Module, options: DAAINOptions | None = None, **of: Any) -> None:
+        require_zuko()
         # Unlike other kinds it reads any module, e.g. one that gives a class for each pixel.
         super().__init__(backbone, options, **of)  # type: ignore[arg-type]
         if self.options.head == "histogram":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch.nn import functional
 
 from atd.errors import UserError
 
-__all__ = ["Flow", "flow_loss"]
+__all__ = ["Flow", "flow_loss", "require_zuko"]
 
 _STEEPEST = 2.0
 """Largest logarithm of a layer's scale; the released code has it too."""
@@ -65,18 +66,16 @@ class Flow(nn.Module):
         Returns:
             The transformed vectors (N, D) and the logarithms (N,) of the determinants of the
             Jacobians.
-
-        Raises:
-            UserError: zuko is not installed.
         """
         layers = self._layers(weights or self.weights())
         return layers.call_and_ladj(values)
 
     def _layers(self, weights: dict[str, Tensor]) -> Any:
-        transforms = _zuko()
+        from zuko import transforms
+
         kept = self.inner.shape[2]
 
-        class Coupling(transforms.CouplingTransform):  # type: ignore[name-defined, misc]
+        class Coupling(transforms.CouplingTransform):  # type: ignore[misc]
             """Zuko's, with the halves as they are stored in place of a mask of them."""
 
             def __init__(self, number: int) -> None:
@@ -105,9 +104,11 @@ def flow_loss(transformed: Tensor, log_determinant: Tensor) -> Tensor:
     return (transformed.square().sum(1) / 2 - log_determinant) / transformed.shape[1]
 
 
-def _zuko() -> Any:
-    try:
-        import zuko.transforms
-    except ImportError:
-        raise UserError('kind daain needs the zuko library: pip install "atd[flows]"') from None
-    return zuko.transforms
+def require_zuko() -> None:
+    """Refuses to go on where the library of flows is missing.
+
+    Raises:
+        UserError: zuko is not installed.
+    """
+    if importlib.util.find_spec("zuko") is None:
+        raise UserError("detector.kind=daain needs the zuko library: pip install zuko")

@@ -41,12 +41,15 @@ trained on {sizes["training"]} of them (mean IoU on other parts of the photograp
 
 AUROC per image, anomalies against unchanged scenes; AUPR (anomalies positive) and FPR95 (share of
 ID flagged when 95 % of anomalies are) of the first score. All attacks are within
-{sizes["epsilon"]:.4f} in L-infinity, of {sizes["attack_steps"]} steps, and know nothing of the
-detector.
+{sizes["epsilon"]:.4f} in L-infinity, the iterative ones of {sizes["attack_steps"]} steps, and know
+nothing of the detector.
 
 | input | mean IoU | {" | ".join(names)} | AUPR | FPR95 |
 |---|---:|{"---:|" * (len(names) + 2)}
 {chr(10).join(rows)}
+
+An AUROC below one half: to that score the input is more ordinary than unchanged scenes are. Flows
+are known for it (Nalisnick et al., 2019, arXiv:1810.09136); fog, for one, takes contrast away.
 
 Pixels of unknown objects against the other pixels of the same image, AUROC of the map: {maps}.
 

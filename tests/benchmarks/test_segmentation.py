@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,6 +15,7 @@ from benchmarks.segmentation import weather
 from benchmarks.segmentation.attacks import Attack, attacks, evading
 from benchmarks.segmentation.judging import fitted
 from benchmarks.segmentation.network import mean_iou, trained
+from benchmarks.segmentation.page import page
 from benchmarks.segmentation.scenes import CLASSES, make_scenes
 
 SIZE = 32
@@ -123,12 +126,19 @@ def test_deceiving_the_detector_costs_some_of_the_attack(network, scenes):
     assert (maps > 0).all()
 
 
+def test_the_published_page_is_made_of_its_record():
+    docs = Path(__file__).parents[2] / "docs"
+    record = json.loads((docs / "segmentation.json").read_text(encoding="utf-8"))
+    made = page(record, "small", Path("docs/segmentation.md"))
+    assert made == (docs / "segmentation.md").read_text(encoding="utf-8")
+
+
 def test_the_command_at_smoke_scale(monkeypatch, tmp_path):
-    page = tmp_path / "segmentation.md"
-    words = ["segmentation", "--scale", "smoke", "--output", str(page)]
+    file = tmp_path / "segmentation.md"
+    words = ["segmentation", "--scale", "smoke", "--output", str(file)]
     monkeypatch.setattr(sys, "argv", words)
     command.main()
-    text = page.read_text()
+    text = file.read_text()
     for row in ("fog", "unknown objects", "universal perturbation", "has another key"):
         assert f"| {row} |" in text
-    assert page.with_suffix(".json").exists()
+    assert file.with_suffix(".json").exists()

@@ -1,5 +1,6 @@
 import copy
 import dataclasses
+import sys
 
 import numpy as np
 import pytest
@@ -179,6 +180,13 @@ def test_it_is_exported_to_onnx(tmp_path):
     fitted("daain").save_pretrained(tmp_path / "detector")
     export_detector(tmp_path / "detector", tmp_path / "export", ["onnx"])
     assert (tmp_path / "export" / "detector.onnx").exists()
+
+
+def test_without_zuko_the_remedy_is_told_before_anything_is_made(monkeypatch):
+    monkeypatch.setitem(sys.modules, "zuko", None)
+    with pytest.raises(UserError) as error:
+        unfitted("daain")
+    assert "pip install zuko" in line_of(error)
 
 
 def test_options_have_ranges():

@@ -1,5 +1,4 @@
 import math
-import sys
 
 import pytest
 import torch
@@ -100,10 +99,3 @@ def test_a_flow_that_diverges_at_once_is_one_line():
     values = torch.full((30, 4), 1e30)
     with pytest.raises(UserError, match=r"diverged in its first epoch; lower detector.lr=0.01"):
         train_flow(flow, values, FlowTraining(epochs=9, lr=1e-2, seed=0))
-
-
-def test_without_zuko_the_remedy_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "zuko.transforms", None)
-    monkeypatch.setitem(sys.modules, "zuko", None)
-    with pytest.raises(UserError, match=r'pip install "atd\[flows\]"'):
-        a_flow()(torch.randn(1, 5, dtype=torch.float64))
