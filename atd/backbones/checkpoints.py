@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from atd.errors import UserError, first_line, printable
-from atd.files import read_regular, require_regular
+from atd.regular_files import read_regular, require_regular
 
 __all__ = ["Table", "is_detector_folder", "read_checkpoint", "read_description"]
 

@@ -18,7 +18,7 @@ from atd.backbones.matching import Match, best_match, refuse_misfit
 from atd.config import BackboneConfig
 from atd.config.values import build
 from atd.errors import UserError, first_line
-from atd.files import require_regular
+from atd.regular_files import require_regular
 
 __all__ = ["Loaded", "adopted", "load_weights", "require_weights"]
 

@@ -35,7 +35,8 @@ from atd.detectors.weights import (
     stored_in_half,
 )
 from atd.errors import UserError
-from atd.files import read_regular, replacing_folder
+from atd.files import replacing_folder
+from atd.regular_files import read_regular
 
 __all__ = ["is_detector_folder", "read_config", "read_detector", "write_detector"]
 

@@ -19,7 +19,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from atd.backbones.base import Backbone
 from atd.errors import UserError, first_line
-from atd.files import require_regular
+from atd.regular_files import require_regular
 
 __all__ = [
     "Stored",
