@@ -14,13 +14,15 @@ __all__ = ["main"]
 _EPILOG = """\
 detectors: every kind of detector on one backbone a seed, judged under one attack. The page names
 the method, what came out, the verdict and the speed of each kind. Every finished row is kept in the
-JSON file beside the page; the same command again goes on, and a second --config adds a table.
+JSON file beside the page; the same command again goes on. Another --config, or other options, add a
+table to the page.
 
 examples:
   python -m atd.reproduce detectors --scale smoke
   python -m atd.reproduce detectors --scale small --kinds atd,msp,gaia_z --seeds 1
   python -m atd.reproduce detectors --scale small --config configs/cifar10_small.yaml \\
       backbone.weights=checkpoints/cifar10_small/detector
+  python -m atd.reproduce detectors --scale small pretrain.objective=standard
 """
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from atd.config import Config, load
 from atd.data.evaluation_sets import EvaluationSets
 from atd.detectors.base import Detector
 from atd.detectors.kinds import kind_class, resolved
-from atd.errors import UserError
+from atd.errors import UserError, printable
 from atd.evaluation.results import Results
 from atd.evaluation.settings import settings_from
 from atd.evaluation.several import evaluate_detectors
@@ -87,8 +88,12 @@ class Setting:
 
     @property
     def name(self) -> str:
-        """Of its folders and rows."""
-        return f"{Path(self.config).stem}-{self.scale}"
+        """Of its folders and rows; other overrides give another."""
+        name = f"{Path(self.config).stem}-{self.scale}"
+        if not self.overrides:
+            return name
+        digest = hashlib.sha256("\0".join(self.overrides).encode("utf-8", "surrogatepass"))
+        return f"{name}-{digest.hexdigest()[:8]}"
 
     def options_of(self, kind: str) -> list[str]:
         """Options of a kind that are not its defaults."""
@@ -123,7 +128,7 @@ def measure_detectors(
         work: Where run folders go.
 
     Raises:
-        UserError: Bad options; finished rows were measured with other overrides; a damaged file.
+        UserError: Bad options; finished rows are of another config of that name; a damaged file.
     """
     _require_same(setting, finished_runs(output.with_suffix(".json")), output)
     names = {f"{setting.name}/{kind}": kind for kind in kinds}
@@ -139,14 +144,12 @@ def measure_detectors(
 
 
 def _require_same(setting: Setting, runs: Runs, output: Path) -> None:
-    """A table whose rows were measured with different options would compare nothing."""
+    """Configs of one name in several folders are not to be taken for one another."""
     for key, run in runs.items():
-        theirs = run.get("overrides")
-        if key.startswith(f"{setting.name}/") and theirs != list(setting.overrides):
-            words = " ".join(map(str, theirs or [])) or "no overrides"
+        if key.startswith(f"{setting.name}/") and run.get("config") != setting.config:
             raise UserError(
-                f"{output.with_suffix('.json')}: its rows of {setting.name} were measured with "
-                f"{words}; give the same, or choose another --output and --work"
+                f"{output.with_suffix('.json')}: its rows of {setting.name} are of "
+                f"{printable(str(run.get('config')))}; choose another --output and --work"
             )
 
 

@@ -12,7 +12,7 @@ from atd.evaluation.results import AttackFacts, Means, Provenance
 from atd.metrics import CONDITIONS
 from atd.records import to_json
 from atd.reporting.kinds import kinds_table
-from atd.reporting.markdown import escaped
+from atd.reporting.markdown import escaped, verbatim
 from atd.reporting.wording import attack_words, grouped, measured_on, percent, plural
 
 __all__ = ["KindRow", "Speed", "detectors_page"]
@@ -96,9 +96,9 @@ def detectors_page(rows: Mapping[str, KindRow]) -> str:
     Args:
         rows: What came of every kind with every seed; at least one.
     """
-    tables: dict[tuple[str, str], list[KindRow]] = {}
+    tables: dict[str, list[KindRow]] = {}
     for row in rows.values():
-        tables.setdefault((row.config, row.scale), []).append(row)
+        tables.setdefault(row.command, []).append(row)
     facts = [to_json(row.provenance) for row in rows.values()]
     parts = [
         f"# Every kind of detector under one attack\n\n{_INTRODUCTION}",
@@ -126,7 +126,8 @@ def _section(rows: Sequence[KindRow]) -> str:
     ]
     options = f"\n\nOptions that are no defaults: {'; '.join(changed)}." if changed else ""
     table = "\n".join(lines)
-    return f"""## {escaped(rows[0].config)}, scale {rows[0].scale}
+    overrides = "".join(f", {verbatim(words)}" for words in rows[0].overrides)
+    return f"""## {escaped(rows[0].config)}, scale {rows[0].scale}{overrides}
 
     {rows[0].command}
 

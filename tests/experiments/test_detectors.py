@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -89,13 +90,23 @@ def test_a_second_config_adds_a_table_and_the_same_command_goes_on(made, tmp_pat
     assert text.count("| `msp` | 1 | 50.0 |") == 2
 
 
-def test_rows_with_other_overrides_are_not_mixed(made, tmp_path):
+def test_other_overrides_make_a_table_of_their_own(made, tmp_path):
     page = tmp_path / "page.md"
+    for setting in (DIGITS, Setting("configs/digits.yaml", "smoke"), DIGITS):
+        measure_detectors(setting, ["msp"], [0], output=page, work=tmp_path)
+    assert made == [("msp", 0)] * 2
+    assert page.read_text().count("## configs/digits.yaml, scale smoke") == 2
+    assert "scale smoke, `data.ood_test=bundled:lowercase`" in page.read_text()
+
+
+def test_configs_of_one_name_are_not_mixed(made, tmp_path):
+    page, other = tmp_path / "page.md", tmp_path / "digits.yaml"
+    other.write_text((Path(__file__).parents[2] / "configs" / "digits.yaml").read_text())
     measure_detectors(DIGITS, ["msp"], [0], output=page, work=tmp_path)
     before = page.with_suffix(".json").read_text()
-    plain = Setting(config="configs/digits.yaml", scale="smoke")
-    with pytest.raises(UserError, match="measured with data.ood_test=bundled:lowercase") as caught:
-        measure_detectors(plain, ["knn"], [0], output=page, work=tmp_path)
+    theirs = Setting(str(other), "smoke", FEW)
+    with pytest.raises(UserError, match="are of configs/digits.yaml; choose another") as caught:
+        measure_detectors(theirs, ["knn"], [0], output=page, work=tmp_path)
     assert "\n" not in str(caught.value)
     assert page.with_suffix(".json").read_text() == before
 
@@ -106,12 +117,12 @@ def test_three_kinds_at_smoke_scale(tmp_path, monkeypatch):
     kinds = ["atd", "daain", "msp"]
     measure_detectors(DIGITS, kinds, [0], output=page, work=tmp_path / "work")
     runs = json.loads(page.with_suffix(".json").read_text())
-    assert list(runs) == [f"digits-smoke/{kind}/0" for kind in kinds]
+    assert list(runs) == [f"{DIGITS.name}/{kind}/0" for kind in kinds]
     for run in runs.values():
         # A detector of so few images may well be the wrong way round.
         assert "refused" in run or (run["speed"]["of_msp"] > 0 and run["attack"]["tier"] == "smoke")
-    assert "refused" not in runs["digits-smoke/msp/0"]
-    assert runs["digits-smoke/daain/0"]["options"][0] == "detector.points=32"
+    assert "refused" not in runs[f"{DIGITS.name}/msp/0"]
+    assert runs[f"{DIGITS.name}/daain/0"]["options"][0] == "detector.points=32"
     text = page.read_text()
     assert all(f"\n| `{kind}` | " in text for kind in kinds)
     assert "PGD-10 x 1" in text
@@ -122,6 +133,6 @@ def test_three_kinds_at_smoke_scale(tmp_path, monkeypatch):
     monkeypatch.setattr(Bench, "detector", refuse)
     measure_detectors(DIGITS, [*kinds, "knn"], [0], output=page, work=tmp_path / "work")
     again = json.loads(page.with_suffix(".json").read_text())
-    assert again["digits-smoke/msp/0"] == runs["digits-smoke/msp/0"]
-    assert again["digits-smoke/knn/0"]["refused"] == "it cannot be made"
+    assert again[f"{DIGITS.name}/msp/0"] == runs[f"{DIGITS.name}/msp/0"]
+    assert again[f"{DIGITS.name}/knn/0"]["refused"] == "it cannot be made"
     assert "refused: it cannot be made" in page.read_text()
