@@ -87,12 +87,26 @@ def _train(config: Config) -> None:
     set_threads(config.run.threads)
     if first and (notice := crowding()):
         print(notice)
+    _estimate(config, folder.config.exists())
     processes = Processes(config.run.device, config.run.timeout_minutes)
     results = Run(config, processes).execute()
     if processes.is_main:
         print(summary_table(results))
         print(f"detector: {folder.detector}\nreport:   {folder.report / 'report.md'}")
     processes.close()
+
+
+def _estimate(config: Config, goes_on: bool) -> None:
+    """Tells how long a new run will take, where that may be long: by one process on the CPU."""
+    import torch
+
+    alone = os.environ.get("WORLD_SIZE", "1") == "1" and not config.run.device_batch
+    if goes_on or not alone or (torch.cuda.is_available() and config.run.device != "cpu"):
+        return
+    from atd.forecast import plan_of
+
+    # It draws and seeds, before the run seeds anew.
+    print("\n".join(plan_of(config)[3:]), flush=True)
 
 
 if __name__ == "__main__":

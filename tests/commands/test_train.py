@@ -121,3 +121,17 @@ def test_a_log_that_is_gone_for_good_is_told(
 def test_a_folder_of_another_run_is_refused(fail, tiny_run, tiny_yaml):
     line = fail("--config", tiny_yaml, f"run.dir={tiny_run.folder}", "run.seed=1")
     assert "run.seed" in line
+
+
+def test_a_new_run_says_first_how_long_it_takes(run, tiny_yaml, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr("atd.forecast.plan_of", lambda c: asked.append(c) or ["", "", "", "in all"])
+    monkeypatch.setattr("atd.pipeline.Run.execute", lambda _: None)
+    monkeypatch.setattr("atd.reporting.report.summary_table", lambda _: "")
+    words = ["--config", tiny_yaml, f"run.dir={tmp_path / 'run'}"]
+    assert run(*words).startswith("in all\n")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").touch()
+    monkeypatch.setattr("atd.run_folder.RunFolder.was_finished", lambda *_: False)
+    assert "in all" not in run(*words)
+    assert len(asked) == 1

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from atd.data import procedural
+from atd.data import bundled, procedural
 
 KINDS = {
     "signs": lambda count, rng: procedural.signs(count, rng),
@@ -33,3 +33,8 @@ def test_power_of_spectra_falls_with_frequency():
     power = sum(np.abs(np.fft.rfft2(a - a.mean())) ** 2 for a in arrays)
     low, high = power[1:4, 1:4].mean(), power[28:32, 28:32].mean()
     assert low > 5 * high
+
+
+def test_no_glyph_of_a_test_set_is_written():
+    written = set(procedural._LETTERS)
+    assert not written & set(bundled._LOWERCASE + bundled._SYMBOLS + "0123456789")
