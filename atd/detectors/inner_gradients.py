@@ -142,7 +142,7 @@ def in_parts(function: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
     A pass takes as many pixels as 128 images of 32 px or two of 224 px have (at least one image),
     for which a ResNet-18 or ResNet-50 takes about one GB.
     """
-    count = max(1, _PIXELS // images[0, 0].numel())
+    count = max(1, _PIXELS // images.shape[-2:].numel())
     return torch.cat([function(part).detach() for part in images.detach().split(count)])
 
 

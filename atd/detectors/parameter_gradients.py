@@ -33,6 +33,8 @@ def squared_norms(network: nn.Module, images: Tensor, loss: Callable[[Tensor], T
         (N, P), in the order of `network.named_parameters()`; differentiable with respect to the
         images, and to them alone.
     """
+    if not len(images):
+        return images.new_zeros(0, sum(1 for _ in network.parameters()))
     parameters = {name: value.detach() for name, value in network.named_parameters()}
     buffers = {name: value.detach() for name, value in network.named_buffers()}
     skeleton = _skeleton(network)
@@ -45,7 +47,7 @@ def squared_norms(network: nn.Module, images: Tensor, loss: Callable[[Tensor], T
         return torch.stack([value.square().sum() for value in found.values()])
 
     size = sum(value.numel() * value.element_size() for value in parameters.values())
-    chunk = min(_MEMORY // max(1, size), _PIXELS // images[0, 0].numel())
+    chunk = min(_MEMORY // max(1, size), _PIXELS // images.shape[-2:].numel())
     found: Tensor = vmap(norms, chunk_size=max(1, chunk), randomness="same")(images)
     return found
 

@@ -138,6 +138,11 @@ def test_transformers_and_networks_of_layer_norms(cls, name):
         assert gradient.any()
 
 
+@pytest.mark.parametrize("cls", [GaiaZ, GaiaA, SplittingIntegrating])
+def test_no_images_have_no_scores(cls):
+    assert cls(trained(), image_size=SIZE)(noise(0)).shape == (0,)
+
+
 def test_parts_change_nothing(monkeypatch):
     network, images = trained(), some_images(7)[0]
     whole = gaia_z(network).score(images)

@@ -78,3 +78,9 @@ def test_a_tensor_in_two_places_counts_once(shared):
     found = squared_norms(network, images, all_ones)
     assert found.shape[1] == (3 if shared else 4)
     torch.testing.assert_close(found, looped(network, images, all_ones))
+
+
+def test_no_images_have_no_norms():
+    network = trained()
+    count = len(list(network.parameters()))
+    assert squared_norms(network, noise(0), all_ones).shape == (0, count)
