@@ -56,7 +56,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(given: argparse.Namespace) -> None:
     from atd.detectors.kinds import KINDS, kind_class
-    from atd.experiments.detectors import Setting, measure_detectors
+    from atd.experiments.detectors import measure_detectors
+    from atd.experiments.setting import Setting
 
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError("python -m atd.reproduce: runs in one process; start it without a launcher")

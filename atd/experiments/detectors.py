@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 
 from torch import Tensor
 
-from atd.config import Config, load
+from atd.config import Config
 from atd.data.evaluation_sets import EvaluationSets
 from atd.detectors.base import Detector
-from atd.detectors.kinds import kind_class, resolved
+from atd.detectors.kinds import kind_class
 from atd.errors import UserError, printable
 from atd.evaluation.results import Results
 from atd.evaluation.settings import settings_from
 from atd.evaluation.several import evaluate_detectors
 from atd.experiments.missing import Record, Runs, finished_runs, run_missing
+from atd.experiments.setting import Setting
 from atd.pipeline import Run
 from atd.records import from_json, to_json
 from atd.reporting.detectors_page import KindRow, Speed, detectors_page
@@ -28,91 +27,13 @@ from atd.reporting.wording import plural
 from atd.training.processes import Processes
 from atd.training.tasks import fitted_detector
 
-__all__ = ["SCALES", "Scale", "Setting", "measure_detectors", "speed"]
+__all__ = ["Bench", "measure_detectors", "speed"]
 
 _REFERENCE = "msp"
 """The kind that is fitted with the backbone, and whose speed stands beside that of the others."""
 
 _TIMED = 256
 """Images whose scores are timed."""
-
-
-@dataclass(frozen=True)
-class Scale:
-    """How large an experiment is.
-
-    Attributes:
-        options: What it changes in a config.
-        of_kind: Options of kinds that would take too long, or more images than there are.
-    """
-
-    options: tuple[str, ...]
-    of_kind: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-
-
-SCALES = {
-    "smoke": Scale(
-        (
-            *("data.id_limit=80", "data.outlier_limit=60", "data.ood_limit=20"),
-            *("data.image_size=8", "backbone.width=4", "backbone.features=last"),
-            *("pretrain.epochs=1", "pretrain.helper_epochs=1", "pretrain.batch_size=32"),
-            *("pretrain.ghost_batch=0", "pretrain.steps=2", "atd.epochs=1", "atd.batch_size=16"),
-            *("atd.steps=2", "atd.latent_dim=8", "evaluate.tier=smoke", "evaluate.limit=4"),
-        ),
-        {
-            "confounding_gradients": ("hidden=8", "epochs=3"),
-            "daain": ("points=32", "blocks=2", "hidden=8", "epochs=2"),
-            "knn": ("k=3",),
-            "openmax": ("tail=3",),
-            "vim": ("dimension=8",),
-        },
-    ),
-    "small": Scale(("evaluate.tier=paper", "evaluate.limit=60"), {"daain": ("epochs=30",)}),
-}
-"""What `--scale` may be."""
-
-
-@dataclass(frozen=True)
-class Setting:
-    """One table: a config at a scale.
-
-    Attributes:
-        config: YAML file, or the name of a shipped one.
-        scale: A key of `SCALES`.
-        overrides: Further options, which win over those of the scale.
-    """
-
-    config: str
-    scale: str
-    overrides: tuple[str, ...] = ()
-
-    @property
-    def name(self) -> str:
-        """Of its folders and rows; other overrides give another."""
-        name = f"{Path(self.config).stem}-{self.scale}"
-        if not self.overrides:
-            return name
-        digest = hashlib.sha256("\0".join(self.overrides).encode("utf-8", "surrogatepass"))
-        return f"{name}-{digest.hexdigest()[:8]}"
-
-    def options_of(self, kind: str) -> list[str]:
-        """Options of a kind that are not its defaults."""
-        return [f"detector.{words}" for words in SCALES[self.scale].of_kind.get(kind, ())]
-
-    def resolved(self, kind: str, seed: int, folder: Path, *more: str) -> Config:
-        """All options of a kind with a seed.
-
-        Raises:
-            UserError: An option is unknown or impossible.
-        """
-        common = [*SCALES[self.scale].options, "evaluate.baselines=", *self.overrides]
-        last = [
-            f"detector.kind={kind}",
-            *self.options_of(kind),
-            f"run.seed={seed}",
-            f"run.dir={folder}",
-        ]
-        return resolved(load(self.config, [*common, *last, f"run.name={kind}", *more]))
 
 
 def measure_detectors(
@@ -200,12 +121,12 @@ class Bench:
             A `KindRow` as JSON, less its provenance.
         """
         ground = self.ground(config.run.seed)
-        setting = to_json(self.setting)
-        told = {**setting, "kind": kind, "backbone": _backbone_words(ground.config)}
-        options = [
-            f"detector.{words}" for words in SCALES[self.setting.scale].of_kind.get(kind, ())
-        ]
-        told["options"] = options
+        told = {
+            **to_json(self.setting),
+            "kind": kind,
+            "options": self.setting.options_of(kind),
+            "backbone": _backbone_words(ground.config),
+        }
         try:
             detector = self.detector(kind, config, ground)
             results = self.judged(kind, detector, config, ground)

@@ -9,6 +9,7 @@ import pytest
 from atd.commands import reproduce
 from atd.detectors.kinds import KINDS
 from atd.experiments import detectors
+from atd.experiments.setting import Setting
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def test_small_is_the_document_with_three_seeds_and_all_kinds(run, asked, capsys
     run("detectors", "evaluate.limit=9")
     assert asked["output"] == Path("docs/detectors.md")
     assert (asked["seeds"], asked["kinds"]) == ([0, 1, 2], list(KINDS))
-    setting = detectors.Setting("configs/digits.yaml", "small", ("evaluate.limit=9",))
+    setting = Setting("configs/digits.yaml", "small", ("evaluate.limit=9",))
     assert asked["setting"] == setting
     assert capsys.readouterr().out == "docs/detectors.md\n"
 

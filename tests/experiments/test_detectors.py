@@ -11,28 +11,11 @@ import torch
 from toys import Brightness
 
 from atd.errors import UserError
-from atd.experiments.detectors import SCALES, Bench, Setting, measure_detectors, speed
+from atd.experiments.detectors import Bench, measure_detectors, speed
+from atd.experiments.setting import Setting
 
 FEW = ("data.ood_test=bundled:lowercase", "data.ood_limit=4", "run.device=cpu")
 DIGITS = Setting(config="configs/digits.yaml", scale="smoke", overrides=FEW)
-
-
-def test_small_is_the_config_as_it_is_but_for_the_evaluation(tmp_path):
-    config = Setting(config="configs/digits.yaml", scale="small").resolved("msp", 3, tmp_path)
-    assert (config.pretrain.epochs, config.backbone.width, config.run.seed) == (12, 16, 3)
-    assert (config.evaluate.tier, config.evaluate.limit) == ("paper", 60)
-    assert config.evaluate.baselines == []
-
-
-@pytest.mark.parametrize("scale", SCALES)
-def test_options_of_kinds_exist_and_overrides_win(scale, tmp_path):
-    for kind in SCALES[scale].of_kind:
-        setting = Setting(
-            config="configs/digits.yaml", scale=scale, overrides=("evaluate.limit=7",)
-        )
-        config = setting.resolved(kind, 0, tmp_path)
-        assert config.detector_kind == kind
-        assert config.evaluate.limit == 7
 
 
 def test_speed_is_that_of_both_in_images_per_second(monkeypatch):

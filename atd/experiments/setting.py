@@ -1,0 +1,91 @@
+"""A config at a scale: what the rows of one table have in common."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from atd.config import Config, load
+from atd.detectors.kinds import resolved
+
+__all__ = ["SCALES", "Scale", "Setting"]
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How large an experiment is.
+
+    Attributes:
+        options: What it changes in a config.
+        of_kind: Options of kinds that would take too long, or more images than there are.
+    """
+
+    options: tuple[str, ...]
+    of_kind: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+SCALES = {
+    "smoke": Scale(
+        (
+            *("data.id_limit=80", "data.outlier_limit=60", "data.ood_limit=20"),
+            *("data.image_size=8", "backbone.width=4", "backbone.features=last"),
+            *("pretrain.epochs=1", "pretrain.helper_epochs=1", "pretrain.batch_size=32"),
+            *("pretrain.ghost_batch=0", "pretrain.steps=2", "atd.epochs=1", "atd.batch_size=16"),
+            *("atd.steps=2", "atd.latent_dim=8", "evaluate.tier=smoke", "evaluate.limit=4"),
+        ),
+        {
+            "confounding_gradients": ("hidden=8", "epochs=3"),
+            "daain": ("points=32", "blocks=2", "hidden=8", "epochs=2"),
+            "knn": ("k=3",),
+            "openmax": ("tail=3",),
+            "vim": ("dimension=8",),
+        },
+    ),
+    "small": Scale(("evaluate.tier=paper", "evaluate.limit=60"), {"daain": ("epochs=30",)}),
+}
+"""What `--scale` may be."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One table: a config at a scale.
+
+    Attributes:
+        config: YAML file, or the name of a shipped one.
+        scale: A key of `SCALES`.
+        overrides: Further options, which win over those of the scale.
+    """
+
+    config: str
+    scale: str
+    overrides: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Of its folders and rows; other overrides give another."""
+        name = f"{Path(self.config).stem}-{self.scale}"
+        if not self.overrides:
+            return name
+        digest = hashlib.sha256("\0".join(self.overrides).encode("utf-8", "surrogatepass"))
+        return f"{name}-{digest.hexdigest()[:8]}"
+
+    def options_of(self, kind: str) -> list[str]:
+        """Options of a kind that are not its defaults."""
+        return [f"detector.{words}" for words in SCALES[self.scale].of_kind.get(kind, ())]
+
+    def resolved(self, kind: str, seed: int, folder: Path, *more: str) -> Config:
+        """All options of a kind with a seed.
+
+        Raises:
+            UserError: An option is unknown or impossible.
+        """
+        common = [*SCALES[self.scale].options, "evaluate.baselines=", *self.overrides]
+        last = [
+            f"detector.kind={kind}",
+            *self.options_of(kind),
+            f"run.seed={seed}",
+            f"run.dir={folder}",
+        ]
+        return resolved(load(self.config, [*common, *last, f"run.name={kind}", *more]))
