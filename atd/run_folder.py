@@ -98,7 +98,8 @@ class RunFolder:
         """
         stored = self._stored_config()
         different = [] if stored is None else _differences(stored, config)
-        if stored is not None:
+        fresh = not self._has_trained()
+        if stored is not None and not fresh:
             self._require_same(stored, config, different)
         for name in _FOLDERS:
             if os.path.lexists(self.path / name) and not os.path.isdir(self.path / name):
@@ -112,16 +113,23 @@ class RunFolder:
                 )
             if not all(key.startswith(_EXECUTION) for key in different):
                 self._finished.unlink(missing_ok=True)
-            if not any(key in _SOURCES for key in different):
+            if fresh or not any(key in _SOURCES for key in different):
                 self._write_config(config)
             self.state.mkdir(exist_ok=True)
             hold(self._lock)
+            if fresh and different:
+                self._images.unlink(missing_ok=True)
             clear_litter(self.state)
             self._set_damaged_detector_aside()
         except OSError as error:
             raise UserError(
                 f"{self.path}: the run folder cannot be written ({error.strerror})"
             ) from None
+
+    def _has_trained(self) -> bool:
+        """Whether there is anything that the options so far have made."""
+        made = (self.detector, self._finished)
+        return any(self.state.glob("*.safetensors")) or any(map(os.path.lexists, made))
 
     def _stored_config(self) -> Config | None:
         """The options of the run so far; None for a new folder. A damaged file has a copy."""

@@ -25,6 +25,12 @@ def folder(tmp_path):
     return RunFolder(tmp_path / "runs" / "one")
 
 
+def begun(folder, config):
+    """A claim by a run that comes as far as a training state."""
+    folder.claim(config)
+    (folder.state / "helper.safetensors").touch()
+
+
 def refused(folder, config):
     with pytest.raises(UserError) as error:
         folder.claim(config)
@@ -45,7 +51,7 @@ def test_claiming_writes_the_resolved_options(folder, make):
     "change", ["atd.epsilon=0.01", "run.seed=1", "data.id_limit=7", "backbone.width=8"]
 )
 def test_other_training_options_need_another_folder(folder, make, change):
-    folder.claim(make())
+    begun(folder, make())
     before = folder.config.read_bytes()
     assert change.split("=")[0] in refused(folder, make(change))
     assert folder.config.read_bytes() == before
@@ -64,20 +70,20 @@ def test_other_training_options_need_another_folder(folder, make, change):
     ],
 )
 def test_where_and_on_what_it_runs_may_change(folder, make, change):
-    folder.claim(make())
+    begun(folder, make())
     folder.finish()
-    folder.claim(make(change))
+    begun(folder, make(change))
     assert folder.was_finished(make(change))
 
 
 def test_other_evaluation_options_only_unfinish_the_run(folder, make):
-    folder.claim(make())
+    begun(folder, make())
     assert not folder.was_finished(make())
     folder.finish()
     assert folder.was_finished(make())
     assert not folder.was_finished(make("evaluate.limit=3"))
     assert not folder.was_finished(make("atd.epochs=3"))
-    folder.claim(make("evaluate.limit=3"))
+    begun(folder, make("evaluate.limit=3"))
     assert not folder.was_finished(make("evaluate.limit=3"))
 
 
@@ -95,7 +101,7 @@ def test_a_strangers_folder_is_left_alone(folder, make):
 
 def test_an_empty_folder_is_taken(folder, make):
     folder.path.mkdir(parents=True)
-    folder.claim(make())
+    begun(folder, make())
     assert folder.config.exists()
 
 
@@ -114,7 +120,7 @@ def test_a_full_disk_is_named_and_later_forgotten(folder, make, monkeypatch, whe
     with monkeypatch.context() as patch:
         patch.setattr(where, full)
         assert "No space left" in refused(folder, make())
-    folder.claim(make())
+    begun(folder, make())
     assert load(folder.config) == make()
 
 
@@ -132,16 +138,16 @@ def delete(file):
 
 @pytest.mark.parametrize("damage", [spoil, empty, delete])
 def test_a_damaged_config_is_made_again_from_its_copy(folder, make, damage):
-    folder.claim(make("run.seed=3"))
+    begun(folder, make("run.seed=3"))
     damage(folder.config)
     assert "run.seed" in refused(folder, make())
-    folder.claim(make("run.seed=3"))
+    begun(folder, make("run.seed=3"))
     assert load(folder.config) == make("run.seed=3")
 
 
 @pytest.mark.parametrize("damage", [spoil, empty])
 def test_a_damaged_config_without_a_copy_is_named(folder, make, damage):
-    folder.claim(make())
+    begun(folder, make())
     (folder.state / "config.yaml").unlink()
     damage(folder.config)
     assert "config.yaml" in refused(folder, make())
@@ -149,7 +155,7 @@ def test_a_damaged_config_without_a_copy_is_named(folder, make, damage):
 
 @pytest.mark.parametrize("name", ["state", "state/scores", "tensorboard", "detector", "report"])
 def test_a_file_where_a_folder_belongs_is_named(folder, make, name):
-    folder.claim(make())
+    begun(folder, make())
     if name == "state":
         shutil.rmtree(folder.state)
     (folder.path / name).write_text("")
@@ -159,21 +165,21 @@ def test_a_file_where_a_folder_belongs_is_named(folder, make, name):
 def test_litter_of_killed_runs_goes_and_nothing_else(folder, make):
     litter = folder.path / f".config.yaml.{'0' * 16}.atd-tmp"
     litter.mkdir(parents=True)
-    folder.claim(make())  # a run that was killed before it had a config is a new one
+    begun(folder, make())  # a run that was killed before it had a config is a new one
     below = folder.state / f".atd.safetensors.{'0' * 16}.atd-tmp"
     for mine in (litter, below):
         mine.mkdir()
         (mine / "half").touch()
     (folder.path / "notes.tmp").write_text("precious")
-    folder.claim(make())
+    begun(folder, make())
     assert not litter.exists()
     assert not below.exists()
     assert (folder.path / "notes.tmp").exists()
 
 
 def test_more_epochs_go_on_where_no_schedule_is_stretched(folder, make):
-    folder.claim(make("atd.epochs=2"))
-    folder.claim(make("atd.epochs=4"))
+    begun(folder, make("atd.epochs=2"))
+    begun(folder, make("atd.epochs=4"))
     assert load(folder.config).atd.epochs == 4
     assert "atd.epochs" in refused(folder, make("atd.epochs=3"))
     assert "pretrain.epochs" in refused(folder, make("atd.epochs=4", "pretrain.epochs=9"))
@@ -182,7 +188,7 @@ def test_more_epochs_go_on_where_no_schedule_is_stretched(folder, make):
 
 
 def test_rising_attacks_keep_their_number_of_epochs(folder, make):
-    folder.claim(make("atd.step_schedule=rising"))
+    begun(folder, make("atd.step_schedule=rising"))
     assert "another atd.epochs; " in refused(
         folder, make("atd.step_schedule=rising", "atd.epochs=9")
     )
@@ -194,13 +200,13 @@ IMAGES = {"ID training": SET, "OOD test x": {**SET, "content": "e"}}
 
 @pytest.mark.parametrize("key", ["data.id=folder:b", "data.root=b", "data.ood_test=[folder:b]"])
 def test_moved_and_renamed_images_are_the_same(folder, make, key):
-    folder.claim(make())
+    begun(folder, make())
     folder.claim_images(IMAGES, make())
     moved = {
         "ID training": {**SET, "name": "b", "files": "other"},
         "OOD test b": {**IMAGES["OOD test x"], "files": "other"},
     }
-    folder.claim(make(key))
+    begun(folder, make(key))
     assert load(folder.config) == make()  # until the images have been seen
     folder.claim_images(moved, make(key))
     assert load(folder.config) == make(key)
@@ -208,18 +214,18 @@ def test_moved_and_renamed_images_are_the_same(folder, make, key):
 
 
 def test_other_images_at_another_place_are_refused(folder, make):
-    folder.claim(make())
+    begun(folder, make())
     folder.claim_images(IMAGES, make())
     for title in IMAGES:
         other = {**IMAGES, title: {**IMAGES[title], "content": "f"}}
-        folder.claim(make("data.id=folder:b"))
+        begun(folder, make("data.id=folder:b"))
         with pytest.raises(UserError, match="other pixels"):
             folder.claim_images(other, make("data.id=folder:b"))
         assert load(folder.config) == make()
 
 
 def test_other_images_need_another_folder(folder, make):
-    folder.claim(make())
+    begun(folder, make())
     folder.claim_images(IMAGES, make())
     before = (folder.state / "data.json").read_bytes()
     folder.claim_images(IMAGES, make())
@@ -235,7 +241,7 @@ def test_other_images_need_another_folder(folder, make):
 
 @pytest.mark.parametrize("content", ["", "{", "[1]", '{"ID training": 7}'])
 def test_a_damaged_note_of_the_images_is_named(folder, make, content):
-    folder.claim(make())
+    begun(folder, make())
     (folder.state / "data.json").write_text(content)
     with pytest.raises(UserError, match=r"data\.json: damaged; delete it"):
         folder.claim_images(IMAGES, make())
@@ -258,10 +264,18 @@ def hold_elsewhere(folder):
 
 
 def test_two_commands_do_not_train_in_one_folder(folder, make, monkeypatch):
-    folder.claim(make())
+    begun(folder, make())
     folder.finish()
     monkeypatch.setattr("atd.folder_lock._PATIENCE", 0.3)
     with hold_elsewhere(folder) as other:
         assert "another process is training" in refused(folder, make())
         other.kill()  # even so, its lock goes with it
-    folder.claim(make())
+    begun(folder, make())
+
+
+def test_a_run_that_made_nothing_does_not_keep_its_folder(folder, make):
+    folder.claim(make("data.id=folder:wrong", "backbone.width=8"))
+    (folder.state / "data.json").write_text("{}")
+    folder.claim(make("data.id=folder:right"))
+    assert load(folder.config) == make("data.id=folder:right")
+    assert not (folder.state / "data.json").exists()
