@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,7 +20,7 @@ from atd.detectors.fitting import FitData, collect
 from atd.detectors.flow import Flow, flow_loss, require_zuko
 from atd.detectors.flow_training import FlowTraining, train_flow
 from atd.detectors.histogram import Histogram
-from atd.detectors.sampling_key import layer_maps, places_of, stacked
+from atd.detectors.sampling_key import layer_maps, places_of, read
 from atd.errors import UserError
 from atd.inference import frozen
 
@@ -56,6 +57,8 @@ class DAAIN(Detector):
     blue noise in it, drawn once and saved. What it reads is standardised and given to a flow that
     was fitted to ID images. Unlike in the released code the gradient reaches the image, points
     that read the same value of a small map count once, and the flow is fitted with a little noise.
+    All activations of a pass are held: eight images of 224 pixels in a ResNet-50 take 2.4 GB, and
+    3.0 GB with their gradient.
     """
 
     kind = "daain"
@@ -138,13 +141,15 @@ class DAAIN(Detector):
         return (squares[:, reads] @ weights / weights.sum(0)).unflatten(1, (size, size))
 
     def _read(self, images: Tensor) -> Tensor:
-        values = stacked(layer_maps(self.backbone, images))
-        if not torch.compiler.is_compiling() and values.shape[1] != int(self.volume):
-            raise UserError(
-                f"detector {self.config.name}: its key is of a network with {int(self.volume)} "
-                f"activations, this one has {values.shape[1]}; fit it to this network"
-            )
-        return values[:, self.places]
+        maps = layer_maps(self.backbone, images)
+        if not torch.compiler.is_compiling():
+            found, known = sum(math.prod(value.shape[1:]) for value in maps), int(self.volume)
+            if found != known:
+                raise UserError(
+                    f"detector {self.config.name}: its key is of a network with {known} "
+                    f"activations, this one has {found}; fit it to this network"
+                )
+        return read(maps, self.places)
 
     def fit(self, data: FitData, *, seed: int) -> DAAIN:
         """Draws the key, and fits standardisation, flow and histograms to ID images.
@@ -198,7 +203,7 @@ class DAAIN(Detector):
                 "activations to read; lower it"
             )
         self.key, self.places = key.to(self.device), places.to(self.device)
-        self.volume = torch.tensor([stacked(maps).shape[1]], device=self.device)
+        self.volume = torch.tensor([sum(math.prod(m.shape[1:]) for m in maps)], device=self.device)
 
     def check(self, file: Path) -> None:
         """Refuses a key or a flow that no fit gives.
@@ -210,6 +215,7 @@ class DAAIN(Detector):
             UserError: Places outside of the activations, or deviations that are not positive.
         """
         inside = (self.places >= 0).all() and (self.places < self.volume.max()).all()
+        inside = inside and (self.places.diff() > 0).all()
         size = len(self.places)
         halves = self.flow.order.sort(dim=1).values == torch.arange(size).to(self.flow.order)
         if not (inside and self.volume.shape == (1,) and (self.spread > 0).all()):

@@ -7,6 +7,7 @@ value of some layer, which is read there. So a gradient reaches the image throug
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from atd.backbones.activations import is_leaf, record, require_layers
 
-__all__ = ["layer_maps", "places_of", "stacked"]
+__all__ = ["layer_maps", "places_of", "read", "stacked"]
 
 
 def layer_maps(network: nn.Module, images: Tensor) -> list[Tensor]:
@@ -57,6 +58,30 @@ def _maps(value: Tensor) -> Tensor:
 def stacked(maps: Sequence[Tensor]) -> Tensor:
     """All values of all maps of an image in one row (N, V)."""
     return torch.cat([value.flatten(1) for value in maps], dim=1)
+
+
+def read(maps: Sequence[Tensor], places: Tensor) -> Tensor:
+    """`stacked(maps)[:, places]` without a row of all values, where nothing is being traced.
+
+    Args:
+        maps: (N, channels, height, width) each.
+        places: (K,) int64, ascending.
+    """
+    if torch.compiler.is_compiling():
+        return stacked(maps)[:, places]
+    sizes = [math.prod(value.shape[1:]) for value in maps]
+    ends = torch.tensor(sizes, device=places.device).cumsum(0)
+    before = torch.searchsorted(places, ends)
+    counts = before.diff(prepend=before.new_zeros(1)).tolist()
+    starts = (ends - torch.tensor(sizes, device=places.device)).tolist()
+    return torch.cat(
+        [
+            value.flatten(1)[:, here - start]
+            for value, here, start in zip(maps, places.split(counts), starts, strict=True)
+            if len(here)
+        ],
+        dim=1,
+    )
 
 
 def places_of(key: Tensor, shapes: Sequence[tuple[int, int, int]], size: int) -> Tensor:

@@ -5,7 +5,7 @@ from torch.nn import functional
 
 from atd.backbones import build_backbone
 from atd.config import BackboneConfig
-from atd.detectors.sampling_key import layer_maps, places_of, stacked
+from atd.detectors.sampling_key import layer_maps, places_of, read, stacked
 from atd.errors import UserError
 
 
@@ -29,6 +29,17 @@ def test_points_read_what_resizing_the_maps_would_put_there(size):
     key = torch.stack([torch.randint(0, side, (500,)) for side in volume.shape[1:]], dim=1)
     places = places_of(key, [tuple(m.shape[1:]) for m in maps], size)
     assert torch.equal(stacked(maps)[:, places], volume[:, key[:, 0], key[:, 1], key[:, 2]])
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_values_are_read_where_they_lie(count):
+    maps = layer_maps(network(), torch.rand(count, 3, 8, 8).add(1)) if count else None
+    maps = maps or [torch.zeros(0, 2, 3, 3), torch.zeros(0, 5, 1, 1)]
+    total = stacked(maps).shape[1]
+    places = torch.randperm(total)[: total // 3].sort().values
+    assert torch.equal(read(maps, places), stacked(maps)[:, places])
+    last = torch.tensor([0, total - 1])
+    assert torch.equal(read(maps, last), stacked(maps)[:, last])
 
 
 def test_every_layer_that_gives_tensors_is_there():
