@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -52,7 +53,8 @@ def measure_detectors(
         UserError: Bad options; finished rows are of another config of that name; a damaged file.
     """
     _require_same(setting, finished_runs(output.with_suffix(".json")), output)
-    names = {f"{setting.name}/{kind}": kind for kind in kinds}
+    quick_first = sorted(kinds, key=lambda kind: kind_class(kind).info.passes or math.inf)
+    names = {f"{setting.name}/{kind}": kind for kind in quick_first}
     bench = Bench(setting, work)
 
     def configure(row: str, seed: int) -> Config:

@@ -73,6 +73,12 @@ def test_a_second_config_adds_a_table_and_the_same_command_goes_on(made, tmp_pat
     assert text.count("| `msp` | 1 | 50.0 |") == 2
 
 
+def test_rows_that_take_few_passes_come_first(made, tmp_path):
+    kinds = ["splitting_integrating", "gaia_z", "knn"]
+    measure_detectors(DIGITS, kinds, [0], output=tmp_path / "page.md", work=tmp_path)
+    assert made == [("knn", 0), ("gaia_z", 0), ("splitting_integrating", 0)]
+
+
 def test_other_overrides_make_a_table_of_their_own(made, tmp_path):
     page = tmp_path / "page.md"
     for setting in (DIGITS, Setting("configs/digits.yaml", "smoke"), DIGITS):
