@@ -73,13 +73,14 @@ def _evaluate(
 ) -> None:
     from atd.assessment import assess
     from atd.evaluation.candidates import load_candidates
-    from atd.evaluation.record import may_download, recorded_config
+    from atd.evaluation.record import may_download, recorded_config, refuse_training_options
     from atd.evaluation.requirements import parse_conditions, unmet
     from atd.threads import set_threads
     from atd.training.contact import in_contact
     from atd.training.processes import Processes
 
     conditions = parse_conditions(required)
+    refuse_training_options(overrides)
     candidates = load_candidates(named, overrides)
     config = (
         load(config_file, overrides)

@@ -17,12 +17,13 @@ from atd.data.torchvision_sets import TORCHVISION
 from atd.detectors.base import Detector
 from atd.errors import UserError, printable
 
-__all__ = ["may_download", "recorded_config"]
+__all__ = ["may_download", "recorded_config", "refuse_training_options"]
 
 _TAKEN = {
     "run": ("seed",),
     "atd": ("epsilon", "finetune"),
 }
+_TRAINING = ("atd.", "backbone.", "detector.", "pretrain.")
 _TEST_SOURCES = ("id_test", "ood_test", "near_test")
 _TRAINING_SOURCES = ("outliers", "ood_val")
 
@@ -65,6 +66,24 @@ def recorded_config(detector: Detector, origin: str, overrides: Sequence[str]) -
                     f"opened on a record's word; give data.{key}=..., or --config FILE"
                 )
     return restore(record, origin, overrides)
+
+
+def refuse_training_options(overrides: Sequence[str]) -> None:
+    """Refuses words that an evaluation would ignore.
+
+    Args:
+        overrides: `key=value` words of the command line.
+
+    Raises:
+        UserError: One of them is an option of training, but for `atd.epsilon`.
+    """
+    for word in overrides:
+        key = word.partition("=")[0]
+        if key == "recipe" or (key.startswith(_TRAINING) and key != "atd.epsilon"):
+            raise UserError(
+                f"{key}: an option of training, which an evaluation does not change; leave it "
+                "out (options of an evaluation begin with data., evaluate., loader. or run.)"
+            )
 
 
 def may_download(config_file: str | None, overrides: Sequence[str]) -> bool:

@@ -71,6 +71,12 @@ def test_options_that_do_not_fit_are_refused(fail, tiny_run):
     assert "did you mean evaluate.tier?" in fail(detector, "evaluate.teir=paper")
 
 
+@pytest.mark.parametrize("word", ["detector.temperature=2", "atd.epochs=3", "recipe=paper"])
+def test_options_that_would_be_ignored_are_refused(fail, tiny_run, word):
+    text = fail(tiny_run.folder / "detector", word)
+    assert text.startswith(f"error: {word.split('=')[0]}: an option of training")
+
+
 @pytest.fixture(scope="session")
 def other_run(tiny_run, tmp_path_factory):
     """The tiny detector under another name and with other weights."""
