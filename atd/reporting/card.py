@@ -29,7 +29,7 @@ def model_card(results: Results) -> str:
     average = " | ".join(percent(item["auroc"]) for item in mean.values())
     return f"""# {escaped(results.detector.name)}
 
-An out-of-distribution detector for images like those of {verbatim(results.id.name)}: {_method(results)}.
+A detector of images unlike those of {verbatim(results.id.name)}: {_method(results)}.
 It gives every image a score; larger = more likely out-of-distribution.
 
 ```python
