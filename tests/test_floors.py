@@ -7,7 +7,7 @@ ROOT = Path(__file__).parents[1]
 
 FLOORS: list[set[str]] = [
     {"compiled", "config", "errors", "files", "folder_lock", "inference"}
-    | {"metrics", "own_code", "regular_files", "provenance", "records", "threads"},
+    | {"metrics", "own_code", "regular_files", "provenance", "records", "launcher", "threads"},
     {"attacks", "data"},
     {"backbones", "detectors"},
     {"evaluation", "reporting", "training"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from atd.detectors.base import Detector
 from atd.evaluation.baselines import build_baselines
 from atd.evaluation.protocol import Evaluation, evaluate
 from atd.evaluation.settings import Settings
+from atd.launcher import ignored_options
 
 __all__ = ["evaluate_detectors"]
 
@@ -46,7 +48,7 @@ def evaluate_detectors(
     """
     sets = sets.limited(config.evaluate.limit, config.run.seed)
     baselines: dict[str, Detector] = {}
-    left_out = [*sets.left_out, *sets.unused_files()]
+    left_out = [*sets.left_out, *sets.unused_files(), *ignored_options(os.environ)]
     names = config.evaluate.baselines
     if len(detectors) == 1:
         (detector,) = detectors.values()

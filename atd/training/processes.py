@@ -22,8 +22,8 @@ from accelerate.utils import InitProcessGroupKwargs
 from torch import Tensor
 
 from atd.errors import UserError
+from atd.launcher import ignored_options, refuse_unknown_engines
 from atd.training.contact import in_contact, not_forever
-from atd.training.launcher import ignored_options, refuse_unknown_engines
 from atd.training.stopwatch import exchanging
 
 __all__ = ["Processes", "micro_batches"]

@@ -176,7 +176,10 @@ def copied_run(tiny_run, tmp_path):
 LIGHT = ("evaluate.steps=1", "evaluate.baselines=[]", "evaluate.limit=6")
 
 
-def test_a_detector_is_judged_where_its_training_images_are_not(run, copied_run, tmp_path):
+def test_a_detector_is_judged_where_its_training_images_are_not(
+    run, copied_run, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("ACCELERATE_DYNAMO_BACKEND", "INDUCTOR")
     out = run(
         copied_run / "detector",
         "data.id=folder:nowhere",
@@ -190,6 +193,7 @@ def test_a_detector_is_judged_where_its_training_images_are_not(run, copied_run,
     )
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     told = "\n".join(results["left_out"])
+    assert "accelerate launch --dynamo_backend=INDUCTOR is ignored" in told
     assert "overlap of the test sets with data.id: not checked" in told
     assert "overlap of the test sets with data.outliers: not checked" in told
     assert "baseline mahalanobis: it is fitted on ID training images" in told

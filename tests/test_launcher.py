@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from atd.errors import UserError
-from atd.training.launcher import ignored_options, refuse_unknown_engines
+from atd.launcher import ignored_options, refuse_unknown_engines
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.parametrize(
