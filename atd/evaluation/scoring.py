@@ -81,11 +81,6 @@ class ScoredSet:
         side = "ID, attacked upwards" if self.direction > 0 else "OOD, attacked downwards"
         return f"ScoredSet({self.name}: {len(self.clean)} images, {side})"
 
-    @property
-    def zero_gradient_share(self) -> float:
-        """Share of images whose input gradient is exactly zero."""
-        return float(self.zero_gradient.mean())
-
 
 @dataclass(frozen=True, eq=False)
 class Job:
