@@ -1,25 +1,36 @@
-"""Command `python -m atd.reproduce WHAT`: makes a table of the documents."""
+"""Command `python -m atd.reproduce WHAT`: makes a table or a figure of the documents."""
 
 from __future__ import annotations
 
 import argparse
 import os
+import pkgutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from atd.errors import UserError, run_command
 
-__all__ = ["main"]
+__all__ = ["WHATS", "main"]
 
-_EPILOG = """\
-detectors: every kind of detector on one backbone a seed, judged under one attack. The page names
-the method, what came out, the verdict and the speed of each kind. Every finished row is kept in the
-JSON file beside the page; the same command again goes on. Another --config, or other options, add a
-table to the page.
+WHATS = {
+    "detectors": ("detectors", "every kind of detector on one backbone a seed"),
+}
+"""By WHAT the file of `atd/experiments` that has its function `reproduce_WHAT`, and what it makes.
+
+The function takes an `atd.experiments.order.Order`; it is imported when it is wanted.
+"""
+
+_LIST = "\n".join(f"  {what:10} {line}" for what, (_, line) in WHATS.items())
+
+_EPILOG = f"""\
+WHAT is one of
+{_LIST}
+
+What is finished is kept in the JSON file beside the page; the same command again goes on. Another
+--config, or other options, add a table to the page.
 
 examples:
-  python -m atd.reproduce detectors --scale smoke
-  python -m atd.reproduce detectors --scale small --kinds atd,msp,gaia_z --seeds 1
+  python -m atd.reproduce detectors --scale smoke --kinds atd,msp,gaia_z
   python -m atd.reproduce detectors --scale small --config configs/cifar10_small.yaml \\
       backbone.weights=checkpoints/cifar10_small/detector
   python -m atd.reproduce detectors --scale small pretrain.objective=standard
@@ -29,34 +40,31 @@ examples:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m atd.reproduce",
-        description="Makes a table of the documents, with provenance.",
+        description="Makes a table or a figure of the documents, with provenance.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("what", choices=("detectors",), metavar="WHAT", help="detectors")
+    parser.add_argument("what", choices=WHATS, metavar="WHAT", help="see below")
     parser.add_argument(
         "--scale",
-        choices=("smoke", "small"),
+        choices=("smoke", "small", "paper"),
         default="small",
-        help="smoke: a minute, to see that it runs; small: the config as it is (default)",
+        help="smoke: to see that it runs; small: the config, judged on few images (default); "
+        "paper: the config as it is",
     )
     parser.add_argument("--config", default="configs/digits.yaml", help="default: %(default)s")
-    parser.add_argument(
-        "--output",
-        type=Path,
-        metavar="FILE",
-        help="the page (default: docs/detectors.md; at scale smoke, detectors.md in --work)",
-    )
+    page = "the page (default: docs/WHAT.md; at scale smoke, WHAT.md in --work)"
+    parser.add_argument("--output", type=Path, metavar="FILE", help=page)
     parser.add_argument("--seeds", type=int, metavar="N", help="default: 3; at scale smoke, 1")
-    parser.add_argument("--kinds", metavar="A,B", help="default: all kinds")
+    parser.add_argument("--kinds", metavar="A,B", help="kinds of detectors; default: all that fit")
     parser.add_argument("--work", type=Path, default=Path("checkpoints/reproduce"), metavar="DIR")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="options of the config")
     return parser
 
 
 def _run(given: argparse.Namespace) -> None:
-    from atd.detectors.kinds import KINDS, kind_class
-    from atd.experiments.detectors import measure_detectors
+    from atd.detectors.kinds import kind_class
+    from atd.experiments.order import Order
     from atd.experiments.setting import Setting
 
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
@@ -65,15 +73,18 @@ def _run(given: argparse.Namespace) -> None:
     seeds = given.seeds if given.seeds is not None else 1 if smoke else 3
     if seeds < 1:
         raise UserError(f"--seeds {seeds}: give at least 1")
-    kinds = list(KINDS)
-    if given.kinds is not None:
-        kinds = [kind.strip() for kind in given.kinds.split(",") if kind.strip()]
-        for kind in kinds:
-            kind_class(kind, "--kinds")
-    output = given.output or (given.work if smoke else Path("docs")) / "detectors.md"
-    setting = Setting(config=given.config, scale=given.scale, overrides=tuple(given.overrides))
-    measure_detectors(setting, kinds, range(seeds), output=output, work=given.work)
-    print(output)
+    kinds = tuple(kind.strip() for kind in (given.kinds or "").split(",") if kind.strip())
+    for kind in kinds:
+        kind_class(kind, "--kinds")
+    order = Order(
+        setting=Setting(given.config, given.scale, tuple(given.overrides)),
+        seeds=tuple(range(seeds)),
+        output=given.output or (given.work if smoke else Path("docs")) / f"{given.what}.md",
+        work=given.work,
+        kinds=kinds,
+    )
+    pkgutil.resolve_name(f"atd.experiments.{WHATS[given.what][0]}:reproduce_{given.what}")(order)
+    print(order.output)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -14,12 +14,13 @@ from torch import Tensor
 from atd.config import Config
 from atd.data.evaluation_sets import EvaluationSets
 from atd.detectors.base import Detector
-from atd.detectors.kinds import kind_class
+from atd.detectors.kinds import KINDS, kind_class
 from atd.errors import UserError, printable
 from atd.evaluation.results import Results
 from atd.evaluation.settings import settings_from
 from atd.evaluation.several import evaluate_detectors
 from atd.experiments.missing import Record, Runs, finished_runs, run_missing
+from atd.experiments.order import Order
 from atd.experiments.setting import Setting
 from atd.pipeline import Run
 from atd.records import from_json, to_json
@@ -28,13 +29,19 @@ from atd.reporting.wording import plural
 from atd.training.processes import Processes
 from atd.training.tasks import fitted_detector
 
-__all__ = ["Bench", "measure_detectors", "speed"]
+__all__ = ["Bench", "measure_detectors", "reproduce_detectors", "speed"]
 
 _REFERENCE = "msp"
 """The kind that is fitted with the backbone, and whose speed stands beside that of the others."""
 
 _TIMED = 256
 """Images whose scores are timed."""
+
+
+def reproduce_detectors(order: Order) -> None:
+    """Makes the page of detectors; all kinds, where none is named."""
+    kinds = order.kinds or tuple(KINDS)
+    measure_detectors(order.setting, kinds, order.seeds, output=order.output, work=order.work)
 
 
 def measure_detectors(

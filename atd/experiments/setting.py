@@ -44,6 +44,7 @@ SCALES = {
         },
     ),
     "small": Scale(("evaluate.tier=paper", "evaluate.limit=60"), {"daain": ("epochs=30",)}),
+    "paper": Scale(()),
 }
 """What `--scale` may be."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pkgutil
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,7 @@ def asked(monkeypatch):
 def test_small_is_the_document_with_three_seeds_and_all_kinds(run, asked, capsys):
     run("detectors", "evaluate.limit=9")
     assert asked["output"] == Path("docs/detectors.md")
-    assert (asked["seeds"], asked["kinds"]) == ([0, 1, 2], list(KINDS))
+    assert (asked["seeds"], asked["kinds"]) == ([0, 1, 2], tuple(KINDS))
     setting = Setting("configs/digits.yaml", "small", ("evaluate.limit=9",))
     assert asked["setting"] == setting
     assert capsys.readouterr().out == "docs/detectors.md\n"
@@ -41,7 +42,14 @@ def test_small_is_the_document_with_three_seeds_and_all_kinds(run, asked, capsys
 def test_smoke_stays_out_of_the_documents(run, asked, tmp_path):
     run("detectors", "--scale", "smoke", "--work", tmp_path, "--kinds", "msp, knn")
     assert asked["output"] == tmp_path / "detectors.md"
-    assert (asked["seeds"], asked["kinds"]) == ([0], ["msp", "knn"])
+    assert (asked["seeds"], asked["kinds"]) == ([0], ("msp", "knn"))
+
+
+@pytest.mark.parametrize("what", reproduce.WHATS)
+def test_what_is_listed_exists(what):
+    module, line = reproduce.WHATS[what]
+    assert callable(pkgutil.resolve_name(f"atd.experiments.{module}:reproduce_{what}"))
+    assert line
 
 
 @pytest.mark.parametrize(
