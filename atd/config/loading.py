@@ -32,9 +32,11 @@ _PAPER: dict[str, Any] = {
 }
 _RECIPES = {
     "paper": _PAPER,
+    "published": _PAPER | {"atd.generator": "frozen", "atd.as_released": True},
     "opengan": _PAPER | {"pretrain.objective": "standard", "atd.adversarial": False},
 }
-"""What a recipe sets: ATD as published, and OpenGAN, which is the same without any attack."""
+"""What a recipe sets: ATD by its paper's text, ATD as its released code does it, and OpenGAN, which
+is the first without any attack."""
 
 _RETIRED = {"atd.generator_target"}
 """Options of earlier versions that stand in the records of their runs and mean nothing now."""

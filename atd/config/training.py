@@ -157,8 +157,18 @@ class AtdConfig:
     does: a leak, for scores then depend on batch mates."""
     lr_discriminator: LearningRate = 1e-4
     lr_generator: LearningRate = 1e-4
+    as_released: bool = False
+    """Train as the authors' released code does, which differs from their paper
+    (`atd.training.released_gan`); `recipe=published` sets it. To compare with, and nothing else."""
 
     def __post_init__(self) -> None:
         settle(self, "atd")
+        rule = "false where atd.generator=trained: the released code never trains it"
+        require(
+            not (self.as_released and self.generator == "trained"),
+            "atd.as_released",
+            self.as_released,
+            rule,
+        )
         leaks, rule = self.batch_statistics, "false unless atd.normalisation=batch"
         require(not leaks or self.normalisation == "batch", "atd.batch_statistics", leaks, rule)

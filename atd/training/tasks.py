@@ -26,6 +26,7 @@ from atd.training.adversarial_gan import AdversarialGan
 from atd.training.carried import require_room
 from atd.training.ingredients import Ingredients, equal_batches
 from atd.training.objectives import objective_of
+from atd.training.released_gan import LINEAR, ReleasedGan
 from atd.training.robust_pretraining import RobustPretraining
 from atd.training.stream import Stream
 
@@ -166,7 +167,7 @@ def adversarial_gan(given: Ingredients, backbone: Backbone | None) -> Adversaria
     generator = _generator(config, features)
     if generator is not None:
         generator.to(given.processes.device)
-    return AdversarialGan(
+    return (ReleasedGan if config.atd.as_released else AdversarialGan)(
         detector,
         generator,
         streams,
@@ -281,4 +282,6 @@ def _generator(config: Config, features: Tensor) -> nn.Module | None:
     if atd.features == "pixels":
         return PixelGenerator(data.channels, data.image_size, atd.latent_dim, atd.normalisation)
     floor = features.amin(0).cpu()
+    if atd.as_released:
+        floor = torch.full_like(floor, LINEAR)
     return FeatureGenerator(features.shape[1], atd.latent_dim, floor, atd.normalisation)

@@ -30,7 +30,7 @@ NAMES = {
     "atd": "epochs min_steps batch_size alpha epsilon steps step_schedule step_size attack_start "
     "adversarial attack_generated features finetune finetune_lr generator generator_objective "
     "generator_diversity ema latent_dim normalisation batch_statistics lr_discriminator "
-    "lr_generator",
+    "lr_generator as_released",
     "evaluate": "tier norm epsilon steps restarts limit batch_size baselines",
     "loader": "workers memory_mb",
 }

@@ -64,7 +64,7 @@ def train(tmp_path, processes):
 def make_gan(processes, random_images, stream_of):
     """Makes a small training of the discriminator."""
 
-    def task(seed=0, bfloat16=False, start=0, **options):
+    def task(seed=0, bfloat16=False, start=0, training=AdversarialGan, **options):
         config = AtdConfig(
             **{"epochs": 2, "steps": 3, "epsilon": 0.05, "latent_dim": LATENT, **options}
         )
@@ -93,7 +93,7 @@ def make_gan(processes, random_images, stream_of):
             stream_of(random_images("id", high=160), BATCH, seed=seed),
             stream_of(random_images("outlier", 16, low=80), BATCH, seed=seed),
         )
-        return AdversarialGan(
+        return training(
             detector,
             None if config.generator == "none" else generator,
             streams,
