@@ -15,11 +15,11 @@ from pathlib import Path
 from atd.config import Config, load
 from atd.data.splits import load_splits
 from atd.errors import run_command
+from atd.experiments.far_sets import judge_far_sets, limited_sets, settings_at, words_of
 from atd.metrics import CONDITIONS
 from atd.pipeline import Run
 from atd.run_folder import RunFolder
 from atd.training.processes import Processes
-from benchmarks.far_sets import judge_far_sets, words_of
 from benchmarks.recipe_runs import Record, Runs, footer, of_recipe, parser, run_missing, spread
 from benchmarks.stages import copy_stages
 
@@ -69,7 +69,8 @@ def _main() -> None:
         copy_stages(shared, folder)
         detector, _, _ = Run(config, processes, splits).train()
         copy_stages(folder, shared)
-        return judge_far_sets(detector, splits, config)
+        sets, settings = limited_sets(splits, config), settings_at(config, processes)
+        return judge_far_sets(detector, sets, settings)
 
     def page(runs: Runs) -> str:
         return _page(runs, Path(arguments.config).stem) + footer(arguments, runs)

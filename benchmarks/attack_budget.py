@@ -18,12 +18,12 @@ from atd.backbones.base import Backbone
 from atd.config import Config, load
 from atd.data.splits import DataSplits, load_splits
 from atd.errors import run_command
+from atd.experiments.far_sets import judge_far_sets, limited_sets, settings_at, words_of
 from atd.pipeline import Run
 from atd.training.ingredients import Ingredients
 from atd.training.logbook import Logbook
 from atd.training.processes import Processes
 from atd.training.tasks import adversarial_gan
-from benchmarks.far_sets import judge_far_sets, words_of
 from benchmarks.recipe_runs import Record, Runs, footer, of_recipe, parser, run_missing, spread
 from benchmarks.stages import pretrained
 
@@ -95,7 +95,8 @@ def _measure(config: Config, splits: DataSplits, shared: Path) -> Record:
             if selection > best:
                 best, kept = selection, task.weights()
     task.load_weights(kept)
-    judged = judge_far_sets(task.detector.requires_grad_(False).eval(), splits, config)
+    sets, settings = limited_sets(splits, config), settings_at(config, processes)
+    judged = judge_far_sets(task.detector.requires_grad_(False).eval(), sets, settings)
     clean, both = judged["mean"]["clean"], judged["mean"]["both"]
     print(f"{config.run.seed} {config.atd.steps} {seconds:.1f} s, both {both:.4f}", flush=True)
     found = {"seconds": seconds, "steps": task.steps, "clean": clean, "both": both}

@@ -14,6 +14,7 @@ __all__ = ["WHATS", "main"]
 
 WHATS = {
     "detectors": ("detectors", "every kind of detector on one backbone a seed"),
+    "findings": ("findings", "the released recipe of ATD and ours under three attacks"),
 }
 """By WHAT the file of `atd/experiments` that has its function `reproduce_WHAT`, and what it makes.
 

@@ -13,7 +13,7 @@ from atd.metrics import CONDITIONS
 from atd.records import to_json
 from atd.reporting.kinds import kinds_table
 from atd.reporting.markdown import escaped, verbatim
-from atd.reporting.wording import attack_words, grouped, measured_on, percent, plural
+from atd.reporting.wording import attack_words, grouped, interval, measured_on, plural
 
 __all__ = ["KindRow", "Speed", "detectors_page"]
 
@@ -155,7 +155,7 @@ def _line(kind: str, rows: Sequence[KindRow]) -> str:
     measured = [row for row in rows if row.mean]
     reasons = sorted({row.refused for row in rows if row.refused})
     aurocs = [
-        _interval([row.mean[condition]["auroc"] for row in measured if row.mean])
+        interval([row.mean[condition]["auroc"] for row in measured if row.mean])
         for condition in CONDITIONS
     ]
     speeds = [row.speed for row in measured if row.speed is not None]
@@ -170,14 +170,6 @@ def _line(kind: str, rows: Sequence[KindRow]) -> str:
     told += [f"refused: {escaped(reason).replace('|', '/')}" for reason in reasons]
     cells = (f"`{kind}`", str(len(measured)), *aurocs, "; ".join(told), ours, theirs)
     return f"| {' | '.join(cells)} |"
-
-
-def _interval(values: Sequence[float]) -> str:
-    """Mean of shares in percent, and lowest to highest where there are several."""
-    if not values:
-        return ""
-    mean = percent(statistics.mean(values))
-    return f"{mean} [{percent(min(values))}, {percent(max(values))}]" if len(values) > 1 else mean
 
 
 def _verdicts(rows: Sequence[KindRow]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -20,6 +21,7 @@ __all__ = [
     "curve_words",
     "fraction_255",
     "grouped",
+    "interval",
     "mean_words",
     "measured_on",
     "member_words",
@@ -37,6 +39,16 @@ _NORMS = {"linf": "L-inf", "l2": "L2"}
 def percent(share: float) -> str:
     """A share in percent with one decimal, without the sign: 0.9432 -> 94.3."""
     return f"{100 * share:.1f}"
+
+
+def interval(shares: Sequence[float]) -> str:
+    """Mean of shares in percent, and lowest to highest where there are several."""
+    if not shares:
+        return ""
+    mean = percent(statistics.mean(shares))
+    if len(shares) == 1:
+        return mean
+    return f"{mean} [{percent(min(shares))}, {percent(max(shares))}]"
 
 
 def fraction_255(epsilon: float) -> str:
