@@ -9,20 +9,19 @@ made.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import os
 import re
 import secrets
 import shutil
 import stat
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from atd.errors import UserError
+from atd.exchange import exchange_at_once
 
 __all__ = [
     "clear_litter",
@@ -244,25 +243,9 @@ def _exchange(fresh: Path, folder: Path) -> None:
     """Puts a folder in another's place; what was there is in the private folder afterwards."""
     if not os.path.lexists(folder):
         os.replace(fresh, folder)
-    elif not _exchange_at_once(fresh, folder):
+    elif not exchange_at_once(fresh, folder):
         os.replace(folder, fresh.with_name(_OLD))
         os.replace(fresh, folder)
-
-
-def _exchange_at_once(one: Path, other: Path) -> bool:
-    """Linux' `renameat2` with RENAME_EXCHANGE; False where that is not known."""
-    if sys.platform != "linux":
-        return False
-    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
-    if rename is None:
-        return False
-    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
-    if rename(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0:
-        return True
-    number = ctypes.get_errno()
-    if number in (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP):
-        return False
-    raise OSError(number, os.strerror(number), str(other))
 
 
 def _is_special(file: Path) -> bool:

@@ -16,9 +16,10 @@ import torch
 from atd.backbones.base import Backbone
 from atd.config import Config, DataConfig
 from atd.data.images import HeldPixels, ImageSet
+from atd.data.ood_tests import listed_tests
 from atd.data.protocols import protocol_id_test
 from atd.data.sources import has_test_split, open_source
-from atd.data.splits import DataSplits, listed_tests
+from atd.data.splits import DataSplits
 from atd.data.torchvision_sets import no_downloads
 from atd.detectors.base import Detector
 from atd.detectors.kinds import kind_class

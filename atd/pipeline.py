@@ -12,7 +12,8 @@ from atd.backbones import Backbone
 from atd.backbones.weights import load_weights
 from atd.config import Config
 from atd.data.evaluation_sets import EvaluationSets
-from atd.data.splits import DataSplits, listed_tests
+from atd.data.ood_tests import listed_tests
+from atd.data.splits import DataSplits
 from atd.detectors.base import Detector
 from atd.detectors.kinds import kind_class
 from atd.errors import UserError

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 from collections.abc import Mapping
@@ -22,33 +21,10 @@ from atd.detectors.kinds import resolved
 from atd.errors import UserError
 from atd.files import clear_litter, write_text
 from atd.folder_lock import hold, release
+from atd.run_options import differences, names_images, of_execution, of_training
 
 __all__ = ["RunFolder"]
 
-_EXECUTION = (
-    "run.device",
-    "run.device_batch",
-    "run.dir",
-    "run.keep",
-    "run.rank_logs",
-    "run.save_minutes",
-    "run.threads",
-    "run.timeout_minutes",
-    "loader.",
-)
-_FREE = (*_EXECUTION, "evaluate.")
-"""Options that may change between two commands on one folder: they do not touch the training."""
-_SOURCES = (
-    "data.id",
-    "data.id_test",
-    "data.outliers",
-    "data.ood_val",
-    "data.ood_test",
-    "data.near_test",
-    "data.root",
-    "data.openood",
-)
-"""Where images lie: that may change as long as the images are the same (`claim_images`)."""
 _FOLDERS = ("state", "state/scores", "tensorboard", "detector", "report", "logs")
 
 
@@ -97,7 +73,7 @@ class RunFolder:
                 process, holds a file where a folder belongs, or cannot be written.
         """
         stored = self._stored_config()
-        different = [] if stored is None else _differences(stored, config)
+        different = [] if stored is None else differences(stored, config)
         fresh = not self._has_trained()
         if stored is not None and not fresh:
             self._require_same(stored, config, different)
@@ -111,9 +87,9 @@ class RunFolder:
                 raise UserError(
                     f"{self.path}: not empty and not a run folder; choose another run.dir"
                 )
-            if not all(key.startswith(_EXECUTION) for key in different):
+            if not of_execution(different):
                 self._finished.unlink(missing_ok=True)
-            if fresh or not any(key in _SOURCES for key in different):
+            if fresh or not names_images(different):
                 self._write_config(config)
             self.state.mkdir(exist_ok=True)
             hold(self._lock)
@@ -152,13 +128,7 @@ class RunFolder:
 
     def _require_same(self, stored: Config, config: Config, different: list[str]) -> None:
         """Refuses options that the training so far was not made with."""
-        blocking = [
-            key
-            for key in different
-            if not key.startswith(_FREE)
-            and key not in _SOURCES
-            and not (key == "atd.epochs" and _goes_on(stored, config))
-        ]
+        blocking = of_training(different, stored, config)
         if not blocking:
             return
         remedy = "choose another run.name or run.dir, or delete the folder"
@@ -256,7 +226,7 @@ class RunFolder:
         stored = self._stored_config()
         if stored is None:
             return False
-        return all(key.startswith(_EXECUTION) for key in _differences(stored, config))
+        return of_execution(differences(stored, config))
 
     def problem(self) -> str:
         """What a finished run lacks: one line that begins with the path, or nothing."""
@@ -285,24 +255,3 @@ class RunFolder:
     def is_finished(self, config: Config) -> bool:
         """Whether the run was finished with just these options, and all it left is whole."""
         return self.was_finished(config) and not self.problem()
-
-
-def _goes_on(stored: Config, config: Config) -> bool:
-    """Whether the discriminator's training may go on for more epochs: no schedule is stretched."""
-    return config.atd.epochs > stored.atd.epochs and config.atd.step_schedule == "constant"
-
-
-def _differences(one: Config, other: Config) -> list[str]:
-    a, b = _flat(dataclasses.asdict(one)), _flat(dataclasses.asdict(other))
-    keys = dict.fromkeys((*a, *b))  # a kind of detector has options of its own
-    return [key for key in keys if a.get(key) != b.get(key)]
-
-
-def _flat(values: dict[str, Any]) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for group, options in values.items():
-        if isinstance(options, dict):
-            flat |= {f"{group}.{key}": value for key, value in options.items()}
-        else:
-            flat[group] = options
-    return flat

@@ -21,7 +21,8 @@ from torch.nn import functional as F
 from atd.attacks import pgd
 from atd.backbones.base import Backbone
 from atd.config import Config, load
-from atd.data.images import ImageSet, batches
+from atd.data.fetching import batches
+from atd.data.images import ImageSet
 from atd.data.splits import load_splits
 from atd.errors import run_command
 from atd.inference import frozen

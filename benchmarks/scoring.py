@@ -26,8 +26,8 @@ from atd.data.images import ImageSet
 from atd.data.splits import load_splits
 from atd.detectors.base import Detector
 from atd.errors import run_command
+from atd.evaluation.jobs import Job, ScoredSet
 from atd.evaluation.rounds import attack_rounds
-from atd.evaluation.scoring import Job, ScoredSet
 from atd.evaluation.settings import Settings
 from atd.evaluation.tiers import Tier
 from atd.metrics import auroc

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from toys import Toy
 
 from atd.attacks.suite import member
-from atd.evaluation.scoring import ScoredSet, attack_scores
+from atd.evaluation.jobs import ScoredSet
+from atd.evaluation.scoring import attack_scores
 from atd.evaluation.worst import Attack
 
 EPSILON = 8 / 255

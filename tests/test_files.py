@@ -258,7 +258,7 @@ def test_what_came_meanwhile_is_not_replaced(tmp_path):
 def test_a_failed_folder_keeps_the_old_one(tmp_path, monkeypatch, at_once):
     make(tmp_path / "sv", "old")
     if not at_once:
-        monkeypatch.setattr(files, "_exchange_at_once", lambda *_: False)
+        monkeypatch.setattr(files, "exchange_at_once", lambda *_: False)
 
     def full(*_):
         raise OSError(28, "No space left on device")
@@ -301,7 +301,7 @@ from pathlib import Path
 from atd import files
 at, at_once = sys.argv[2], sys.argv[3] == "True"
 if not at_once:
-    files._exchange_at_once = lambda *_: False
+    files.exchange_at_once = lambda *_: False
 def killing(function):
     def call(*arguments):
         if at == "before": os.kill(os.getpid(), signal.SIGKILL)
@@ -309,7 +309,7 @@ def killing(function):
         os.kill(os.getpid(), signal.SIGKILL)
     return call
 files.os = type("os", (), {**vars(os)})
-if at_once: files._exchange_at_once = killing(files._exchange_at_once)
+if at_once: files.exchange_at_once = killing(files.exchange_at_once)
 else: files.os.replace = killing(os.replace)
 with files.replacing_folder(Path(sys.argv[1]), ours=lambda _: True, what="a detector") as fresh:
     (fresh / "mark").write_text("new")

@@ -10,17 +10,11 @@ from dataclasses import dataclass, field
 from atd.config import Config, DataConfig
 from atd.data.images import ImageSet
 from atd.data.listing import LeftOut
+from atd.data.ood_tests import listed_tests, open_test, selects
 from atd.data.overlap import CheckedSet, check, drop_shared, forbid_shared
 from atd.data.protocols import Role, protocol_id_test
 from atd.data.sources import has_test_split, jigsaw, open_source, split_mixture
-from atd.data.splits import (
-    DataSplits,
-    checked_id,
-    listed_tests,
-    load_splits,
-    open_test,
-    selects,
-)
+from atd.data.splits import DataSplits, checked_id, load_splits
 from atd.data.torchvision_sets import no_downloads
 from atd.errors import UserError
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -12,27 +11,19 @@ import torch
 from atd.config import Config, DataConfig
 from atd.data.altered import altered
 from atd.data.images import ImageSet, join, pick
+from atd.data.ood_tests import listed_tests, open_test, selects
 from atd.data.overlap import CheckedSet, check, drop_shared, forbid_shared
-from atd.data.protocols import Role, is_same_set, protocol_id_test, protocol_tests
+from atd.data.protocols import Role, protocol_id_test
 from atd.data.sources import (
-    defect_sources,
     has_test_split,
     has_val_split,
     jigsaw,
     open_source,
-    source_name,
     split_mixture,
 )
 from atd.errors import UserError
 
-__all__ = [
-    "DataSplits",
-    "checked_id",
-    "listed_tests",
-    "load_splits",
-    "open_test",
-    "selects",
-]
+__all__ = ["DataSplits", "checked_id", "load_splits"]
 
 _FALLBACK = ("bundled:fallback", "bundled:procedural")
 """Outliers where none are given, beside altered ID images: of many kinds, for one kind teaches one
@@ -245,66 +236,3 @@ def _other_outliers(
         return pool, pool.subset(torch.arange(0))
     held, rest = _hold_out(pool, data.val_fraction, "validation")
     return rest, held
-
-
-@dataclass(frozen=True)
-class _Test:
-    name: str
-    source: str
-    role: Role
-
-
-def open_test(test: _Test, data: DataConfig) -> ImageSet | None:
-    """The set, or None for jigsaws of ID test images, which are not known yet."""
-    if test.source == f"jigsaw:{data.id}":
-        return None
-    return open_source(test.source, split="test", data=data).renamed(test.name)
-
-
-def selects(test: _Test, data: DataConfig) -> bool:
-    """Whether the best epoch is chosen on the set; without `ood_val`, outliers choose it."""
-    source = data.ood_val or data.outliers
-    selecting = split_mixture(source) if source else []
-    if data.protocol:
-        return any(is_same_set(test.name, part) for part in selecting)
-    return any(part in selecting for part in split_mixture(test.source))
-
-
-def listed_tests(data: DataConfig) -> list[_Test]:
-    """The OOD tests with unique names; far ones first."""
-    if data.protocol:
-        return [_Test(*test) for test in protocol_tests(data)]
-    listed: list[_Test] = []
-    entries: list[tuple[str, Role]] = [(entry, "far") for entry in data.ood_test]
-    entries += [(entry, "near") for entry in data.near_test]
-    explicit = {_split_name(entry)[0].lower() for entry, _ in entries}
-    given = [_split_name(entry)[1] for entry, _ in entries]
-    defects = defect_sources(data.id).items()
-    entries += [(f"{name}={source}", "far") for name, source in defects if source not in given]
-    taken: set[str] = set()
-    for entry, role in entries:
-        name, source = _split_name(entry)
-        if source in (test.source for test in listed):
-            raise UserError(f"data.ood_test, data.near_test: {source} is listed twice")
-        if name and name.lower() in taken:
-            raise UserError(f"data.ood_test, data.near_test: two sets are called {name}")
-        name = name or _unused(source_name(source), taken | explicit)
-        taken.add(name.lower())
-        listed.append(_Test(name, source, role))
-    return listed
-
-
-def _unused(name: str, taken: set[str]) -> str:
-    candidates = [name, *(f"{name}-{number}" for number in range(2, len(taken) + 3))]
-    return next(candidate for candidate in candidates if candidate.lower() not in taken)
-
-
-def _split_name(entry: str) -> tuple[str, str]:
-    """Separates `name=source`; the name is empty when there is none."""
-    match = re.fullmatch(r"([^=:/\\]+)=(.+)", entry)
-    if match is None:
-        return "", entry.strip()
-    name, source = match[1].strip(), match[2].strip()
-    if not re.fullmatch(r"\w[\w.+-]*", name):
-        raise UserError(f"data.ood_test: {name} cannot name a set; use letters, digits, -, _ and .")
-    return name, source

@@ -9,9 +9,8 @@ import itertools
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self, final
+from typing import Any, ClassVar, Self, final
 
 import torch
 from torch import Tensor, nn
@@ -20,31 +19,11 @@ from atd.backbones.base import Backbone
 from atd.detectors.config import DetectorConfig
 from atd.detectors.fitting import FitData
 from atd.detectors.identity import house_digest, source_digest
+from atd.detectors.info import DetectorInfo, Need
 from atd.detectors.inputs import Images, image_batches, require_floats
 from atd.errors import UserError
 
 __all__ = ["Detector", "DetectorInfo", "Need"]
-
-Need = Literal["logits", "labels", "outliers", "fitting", "training"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class DetectorInfo:
-    """What is true of every detector of a kind."""
-
-    title: str
-    paper: str
-    """Authors, year and arXiv number."""
-    needs: frozenset[Need] = frozenset()
-    """`fitting`: `fit` must be called; with `labels` (classes of the ID images) or `outliers`
-    where they are named; `training`: has an own training loop (`atd.training`); `logits`: reads
-    the backbone's class logits, of at least two classes."""
-    gradient: Literal["exact", "surrogate", "none"] = "exact"
-    """Whether autograd's gradient is the score's, or `surrogate` stands in for it."""
-    exportable: Literal[True] | str = True
-    """True, or the reason why it cannot be exported, in a few words."""
-    passes: float = 1.0
-    """Passes through the backbone for a score, one way; a gradient inside counts one more."""
 
 
 class Detector(nn.Module, ABC):

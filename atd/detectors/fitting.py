@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from atd.data.images import ImageSet, batches
+from atd.data.fetching import batches
+from atd.data.images import ImageSet
 from atd.errors import UserError
 from atd.inference import as_float
 

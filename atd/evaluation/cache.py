@@ -20,7 +20,7 @@ from atd.evaluation.worst import Attack, join_parts
 from atd.files import replacing
 
 if TYPE_CHECKING:
-    from atd.evaluation.scoring import Images
+    from atd.evaluation.jobs import Images
 
 __all__ = ["ScoreStore", "fingerprint"]
 

@@ -21,6 +21,7 @@ from atd.evaluation.checks import (
     verdict,
 )
 from atd.evaluation.consistency import consistency_checks, is_randomised
+from atd.evaluation.jobs import ScoredSet
 from atd.evaluation.probes import Probes
 from atd.evaluation.results import (
     Baseline,
@@ -32,7 +33,6 @@ from atd.evaluation.results import (
     Threshold,
 )
 from atd.evaluation.rounds import ImageSets, Rounds, Tick, attack_rounds
-from atd.evaluation.scoring import ScoredSet
 from atd.evaluation.settings import Settings
 from atd.evaluation.subset import Sides
 from atd.metrics import CONDITIONS, MeanMetrics, auroc, auroc_interval, mean_metrics, metrics

@@ -17,8 +17,8 @@ from atd.evaluation.checks import (
     unbounded_attack_wins,
     weaker_attack_is_weaker,
 )
+from atd.evaluation.jobs import Job
 from atd.evaluation.results import Curves, ImageCounts
-from atd.evaluation.scoring import Job
 from atd.evaluation.settings import Settings
 from atd.evaluation.stops import stops
 from atd.evaluation.subset import Sides

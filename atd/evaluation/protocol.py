@@ -11,6 +11,7 @@ from atd.config import Config
 from atd.detectors.base import Detector
 from atd.errors import UserError
 from atd.evaluation.cache import fingerprint
+from atd.evaluation.jobs import ScoredSet
 from atd.evaluation.judgement import PROBED, Judgement, Splits, judge_detector
 from atd.evaluation.probes import PROBE_PASSES
 from atd.evaluation.progress import progress_bar
@@ -22,7 +23,6 @@ from atd.evaluation.results import (
     Provenance,
     Results,
 )
-from atd.evaluation.scoring import ScoredSet
 from atd.evaluation.settings import Settings
 from atd.metrics import Array
 from atd.provenance import provenance

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from atd.detectors.base import Detector
-from atd.evaluation.scoring import Images, Job, ScoredSet
+from atd.evaluation.jobs import Images, Job, ScoredSet
 from atd.evaluation.settings import Settings
 from atd.evaluation.stops import stops
 from atd.metrics import Array, threshold_at

@@ -13,7 +13,8 @@ from atd.attacks import Norm, default_step_size
 from atd.attacks.suite import Member
 from atd.config import Config
 from atd.detectors.base import Detector
-from atd.evaluation.scoring import Images, Job, ScoredSet, attack_sets
+from atd.evaluation.jobs import Images, Job, ScoredSet
+from atd.evaluation.scoring import attack_sets
 from atd.evaluation.tiers import Tier, resolve_tier
 from atd.evaluation.worst import Attack
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from atd.evaluation.scoring import Images
+from atd.evaluation.jobs import Images
 
 __all__ = ["Sides"]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from atd.evaluation.scoring import ScoredSet
+from atd.evaluation.jobs import ScoredSet
 from atd.reporting.drawing import footer, grid
 from atd.reporting.wording import basis
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from atd.evaluation.checks import Check
+from atd.evaluation.jobs import ScoredSet
 from atd.evaluation.protocol import Evaluation
 from atd.evaluation.results import Baseline, Dataset, Means, Results, Threshold
-from atd.evaluation.scoring import ScoredSet
 from atd.reporting.html import fragment
 from atd.reporting.page import page
 from atd.reporting.report import summary_table, write_report

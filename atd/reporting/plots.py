@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from atd.evaluation.scoring import ScoredSet
+from atd.evaluation.jobs import ScoredSet
 from atd.metrics import Array, auroc
 from atd.reporting.curves import epsilon_figure, steps_figure
 from atd.reporting.drawing import BLUE, COLOURS, DASHES, VERMILION, footer, grid, marker, save

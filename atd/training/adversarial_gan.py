@@ -9,18 +9,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from atd.attacks import pgd
 from atd.backbones.folding import FrozenPass
 from atd.config import AtdConfig
 from atd.data.images import ImageSet
-from atd.data.sampler import generator_for
 from atd.detectors.atd import ATD
 from atd.inference import at_least_float32, frozen
+from atd.training.generated import GeneratorSide
 from atd.training.generator_health import generator_warnings
 from atd.training.global_norm import global_batch_statistics, normalises_over_batch
 from atd.training.image_attack import ImageAttack
 from atd.training.logbook import Logbook
-from atd.training.losses import crowding, discriminator_loss, generator_loss, moment_distance
+from atd.training.losses import discriminator_loss
 from atd.training.processes import Processes
 from atd.training.schedule import Length, update_average
 from atd.training.stream import Stream
@@ -73,8 +72,9 @@ class AdversarialGan:
         compiled: bool = False,
     ) -> None:
         self.detector, self.generator, self.streams = detector, generator, streams
+        self.generated: GeneratorSide | None = None
         self.validation = [images.take(_VALIDATION_IMAGES, seed) for images in validation]
-        self.config, self.processes, self.seed, self.bfloat16 = config, processes, seed, bfloat16
+        self.config, self.processes, self.bfloat16 = config, processes, bfloat16
         self.batch_size = streams[0].batch_size
         self.length = Length.of(config.epochs, streams[0].steps_per_epoch, config.min_steps)
         self.steps_per_epoch, self.steps = self.length.between, self.length.steps
@@ -93,13 +93,15 @@ class AdversarialGan:
                 {"params": list(detector.backbone.parameters()), "lr": config.finetune_lr}
             )
         self.optimizer = torch.optim.Adam(groups, lr=config.lr_discriminator, betas=(0.5, 0.999))
-        self.generator_optimizer: torch.optim.Adam | None = None
         if generator is not None:
-            generator.requires_grad_(config.generator == "trained")
-            if config.generator == "trained":
-                self.generator_optimizer = torch.optim.Adam(
-                    generator.parameters(), lr=config.lr_generator, betas=(0.5, 0.999)
-                )
+            self.generated = GeneratorSide(
+                generator,
+                detector.discriminator,
+                streams[0],
+                config,
+                processes=processes,
+                seed=seed,
+            )
         self.attack = ImageAttack(
             streams,
             (detector.config.channels, *2 * (detector.config.image_size,)),
@@ -113,13 +115,6 @@ class AdversarialGan:
         """See `Task`."""
         pair = [stream.batches(start, self.steps, self.processes) for stream in self.streams]
         return zip(*pair, strict=True)
-
-    def _draws(self, purpose: str, step: int, shape: tuple[int, ...]) -> Tensor:
-        """This process's share of draws for the whole batch, equal for any process count."""
-        device = self.processes.device
-        generator = generator_for("atd", purpose, self.seed, step, device=device)
-        draws = torch.randn((self.batch_size, *shape), generator=generator, device=device)
-        return draws[self.streams[0].share]
 
     def _features(self, images: Tensor) -> Tensor:
         """Features as the discriminator sees them, differentiable in the images only."""
@@ -142,12 +137,12 @@ class AdversarialGan:
         parts = self._attacked(step, inliers, outliers)
         with torch.no_grad():
             features = [self._features(part) for part in parts]
-        generated = self._generate(step, features)
+        generated = self.generated.samples(step, features) if self.generated else None
         real = parts if self.config.finetune else features
         scalars = self._update_discriminator(real, generated)
-        if self.generator_optimizer is not None:
+        if self.generated is not None:
             sides = [part[len(part) // 2 :] for part in features]
-            scalars |= self._update_generator(step, torch.cat(sides))
+            scalars |= self.generated.update(step, torch.cat(sides))
         self._follow_statistics(torch.cat(features))
         if self.frozen_pass is not None and self.config.finetune:
             self.frozen_pass.refresh()
@@ -164,43 +159,6 @@ class AdversarialGan:
             *(x.chunk(self.streams[0].micro_batches) for x in (inliers, outliers)), strict=True
         )
         return [torch.cat(pair) for pair in pairs]
-
-    def _generate(self, step: int, features: list[Tensor]) -> list[Tensor] | None:
-        """Generated features for the discriminator; no gradient reaches the generator."""
-        if self.generator is None:
-            return None
-        with torch.no_grad():
-            generated = self._made("latent-d", step).chunk(len(features))
-        if not self.config.attack_generated:
-            return list(generated)
-        spread = float(self.processes.whole_batch(torch.cat(features)).std())
-        return [self._attack_generated(part, spread) for part in generated]
-
-    def _made(self, purpose: str, step: int) -> Tensor:
-        """What the generator makes of this process's share of the noise."""
-        assert self.generator is not None
-        noise = self._draws(purpose, step, (self.config.latent_dim,))
-        with global_batch_statistics(self.processes.count):
-            made: Tensor = self.generator(noise)
-        return made
-
-    def _attack_generated(self, generated: Tensor, spread: float) -> Tensor:
-        """Lowers the OOD logit of generated samples.
-
-        Pixels use the radius of the images. For features, which have no such radius, it is a
-        tenth of their own spread: the size to which attacks on images move pooled features.
-        """
-        pixels = self.config.features == "pixels"
-        radius = self.config.epsilon if pixels else 0.1 * spread
-        with frozen(self.detector):
-            return pgd(
-                lambda x: -self.detector.discriminator(x),
-                generated,
-                epsilon=radius,
-                steps=self.config.steps,
-                keep="last",
-                bounds=(0.0, 1.0) if pixels else None,
-            ).images
 
     def _update_discriminator(
         self, real: list[Tensor], generated: list[Tensor] | None
@@ -239,29 +197,6 @@ class AdversarialGan:
             scalars["generated_taken_for_id"] = (sides[2] < 0).float().mean()
         return scalars
 
-    def _update_generator(self, step: int, outliers: Tensor) -> dict[str, Tensor]:
-        assert self.generator is not None
-        assert self.generator_optimizer is not None
-        with frozen(self.trained):
-            generated = self._made("latent-g", step)
-            config = self.config
-            whole, count = self.processes.whole_batch(generated), self.processes.count
-            if config.generator_objective == "imitate":
-                of_batch = moment_distance(whole, self.processes.whole_batch(outliers))
-                of_part = torch.zeros_like(of_batch)
-            else:
-                of_part = generator_loss(self.detector.discriminator(generated))
-                of_batch = torch.zeros_like(of_part)
-            if config.generator_diversity:
-                of_batch = of_batch + config.generator_diversity * crowding(whole)
-            self.generator_optimizer.zero_grad(set_to_none=True)
-            (of_part + count * of_batch).backward()
-        parameters = list(self.generator.parameters())
-        self.processes.average_gradients(parameters)
-        norm = torch.stack([p.grad.norm() for p in parameters if p.grad is not None]).norm()
-        self.generator_optimizer.step()
-        return {"loss_generator": (of_part + of_batch).detach(), "generator_gradient": norm}
-
     @torch.no_grad()
     def _follow_statistics(self, features: Tensor) -> None:
         """Moves running statistics (batch normalisation only) towards the real features."""
@@ -285,11 +220,7 @@ class AdversarialGan:
         parts: dict[str, Any] = {"detector": self.detector, "optimizer": self.optimizer}
         if self.average is not None:
             parts["average"] = self.average
-        if self.generator is not None:
-            parts["generator"] = self.generator
-        if self.generator_optimizer is not None:
-            parts["generator_optimizer"] = self.generator_optimizer
-        return parts
+        return parts if self.generated is None else parts | self.generated.parts()
 
     def state(self) -> dict[str, Any]:
         """See `Task`."""

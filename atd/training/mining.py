@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from atd.config import PretrainConfig
-from atd.data.images import batches
+from atd.data.fetching import batches
 from atd.data.sampler import generator_for
 from atd.training.processes import Processes
 from atd.training.stream import Stream

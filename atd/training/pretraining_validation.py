@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from atd.attacks import Attacked
-from atd.data.images import ImageSet, batches
+from atd.data.fetching import batches
+from atd.data.images import ImageSet
 from atd.inference import filled, frozen
 from atd.training.processes import Processes
 

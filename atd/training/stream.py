@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from atd.data.augment import augment, draw
-from atd.data.images import HeldPixels, ImageSet, batches
+from atd.data.fetching import batches
+from atd.data.images import HeldPixels, ImageSet
 from atd.data.sampler import generator_for, positions_to_indices
 from atd.training.processes import Processes
 

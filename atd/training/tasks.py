@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from atd.backbones import Backbone, build_backbone
 from atd.backbones.weights import adopted
 from atd.config import BackboneConfig, Config
-from atd.data.images import FIT_IMAGES, ImageSet, batches
+from atd.data.fetching import batches
+from atd.data.images import FIT_IMAGES, ImageSet
 from atd.detectors.atd import ATD
 from atd.detectors.base import Detector
 from atd.detectors.build import build_detector

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from atd.attacks import pgd
 from atd.config import AtdConfig
-from atd.data.images import ImageSet, batches
+from atd.data.fetching import batches
+from atd.data.images import ImageSet
 from atd.detectors.atd import ATD
 from atd.inference import filled, frozen
 from atd.training.logbook import Logbook

@@ -1,19 +1,15 @@
-"""Image sets, their division, and batches."""
+"""Image sets and their division."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections import Counter
-from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atd.data.images import HeldPixels, ImageSet, batches, join, pick
+from atd.data.images import HeldPixels, ImageSet, join, pick
 
 
 def make_set(size, name="some", classes=(), channels=1):
@@ -21,22 +17,6 @@ def make_set(size, name="some", classes=(), channels=1):
     pixels = HeldPixels((tensor % 256).to(torch.uint8), [f"{name} #{i}" for i in range(size)])
     labels = torch.arange(size) % len(classes) if classes else None
     return ImageSet.of(name, pixels, labels, classes)
-
-
-class Streaming:
-    """Pixels that are not in memory: image i is filled with i."""
-
-    def __init__(self, size):
-        self.size = size
-
-    def __len__(self):
-        return self.size
-
-    def fetch(self, rows):
-        return torch.stack([torch.full((1, 2, 2), row, dtype=torch.uint8) for row in rows])
-
-    def name_of(self, row):
-        return f"file{row}"
 
 
 def test_subsets_of_subsets_keep_pixels_labels_and_names_together():
@@ -116,57 +96,3 @@ def test_channel_statistics():
     assert torch.allclose(deviation.double(), values.std((0, 2, 3), correction=0), atol=1e-6)
     flat = ImageSet.of("flat", HeldPixels(torch.full((3, 1, 2, 2), 9, dtype=torch.uint8), "abc"))
     assert flat.channel_statistics()[1] == pytest.approx(1 / 255)
-
-
-@pytest.mark.parametrize("workers", [0, 2])
-def test_batches_come_in_order_from_memory_and_workers(workers):
-    plan = [torch.tensor([3, 1]), torch.tensor([2]), torch.tensor([0, 4, 4])]
-    images = ImageSet.of("stream", Streaming(5), torch.arange(5), tuple("abcde"))
-    torch.manual_seed(0)
-    state = torch.get_rng_state()
-    got = list(batches(images, iter(plan), workers))
-    assert torch.equal(torch.get_rng_state(), state)
-    for (pixels, labels, indices), wanted in zip(got, plan, strict=True):
-        assert torch.equal(indices, wanted)
-        assert torch.equal(labels, wanted)
-        assert torch.equal(pixels[:, 0, 0, 0], wanted.to(torch.uint8))
-
-
-def test_batches_may_be_endless():
-    def endless():
-        while True:
-            yield torch.tensor([1, 0])
-
-    images = ImageSet.of("stream", Streaming(2))
-    for workers in (0, 1):
-        stream = batches(images, endless(), workers)
-        assert all(next(stream)[0].shape == (2, 1, 2, 2) for _ in range(5))
-        stream.close()
-
-
-@pytest.mark.parametrize("workers", [0, 1])
-def test_an_unreadable_image_is_named_in_one_line_and_the_command_ends(workers):
-    """In a process of its own, which must also end: its worker is told to by the exit."""
-    code = f"""
-import torch
-from atd.data.images import ImageSet, batches
-from atd.errors import UserError, run_command
-
-class Broken:
-    def __len__(self):
-        return 4
-    def fetch(self, rows):
-        raise UserError("a.png: gone")
-    def name_of(self, row):
-        return "a.png"
-
-run_command(lambda: list(batches(ImageSet.of("b", Broken()), [torch.arange(2)], {workers})))
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-        capture_output=True,
-        text=True,
-        timeout=100,
-    )
-    assert (done.returncode, done.stderr) == (2, "error: a.png: gone\n")

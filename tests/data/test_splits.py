@@ -11,7 +11,7 @@ from PIL import Image
 
 from atd.config import Config, DataConfig, LoaderConfig
 from atd.data.altered import ALTERATIONS
-from atd.data.images import batches
+from atd.data.fetching import batches
 from atd.data.sources import open_source
 from atd.data.splits import load_splits
 from atd.errors import UserError
@@ -273,6 +273,7 @@ def test_held_out_outliers_that_choose_the_epoch_mark_a_test_set(root, monkeypat
         name = folders[split] if source == "svhn" else source
         return open_source(name, split=split, data=data)
 
-    monkeypatch.setattr("atd.data.splits.open_source", open_svhn)
+    for module in ("splits", "ood_tests"):
+        monkeypatch.setattr(f"atd.data.{module}.open_source", open_svhn)
     near = f"folder:{root}/near"
     assert load(root, outliers="svhn", ood_test=["svhn", near]).selection == {"svhn"}

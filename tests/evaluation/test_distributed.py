@@ -9,7 +9,8 @@ from scored import assert_same
 from toys import Convolutional, grey
 
 from atd.attacks.suite import member
-from atd.evaluation.scoring import ScoredSet, attack_scores
+from atd.evaluation.jobs import ScoredSet
+from atd.evaluation.scoring import attack_scores
 from atd.evaluation.worst import Attack
 from atd.training.processes import Processes
 

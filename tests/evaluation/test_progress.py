@@ -9,8 +9,9 @@ import torch
 from scored import EPSILON
 
 from atd.attacks.suite import member
+from atd.evaluation.jobs import Job
 from atd.evaluation.progress import progress_bar
-from atd.evaluation.scoring import Job, attack_sets
+from atd.evaluation.scoring import attack_sets
 from atd.evaluation.subject import Subject
 from atd.evaluation.worst import Attack
 

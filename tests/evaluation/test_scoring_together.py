@@ -12,7 +12,8 @@ from torch import Tensor
 from toys import Toy
 
 from atd.attacks.suite import member
-from atd.evaluation.scoring import Job, attack_scores, attack_sets
+from atd.evaluation.jobs import Job
+from atd.evaluation.scoring import attack_scores, attack_sets
 from atd.evaluation.worst import Attack
 
 
