@@ -15,7 +15,7 @@ from atd.attacks.objective import value_and_gradient
 from atd.attacks.pgd import pgd
 from atd.attacks.starts import start_noise
 from atd.detectors.base import Detector
-from atd.evaluation.scoring import Images
+from atd.evaluation.jobs import Images
 from atd.evaluation.settings import Settings
 from atd.inference import filled, frozen
 from atd.metrics import Array

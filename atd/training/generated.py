@@ -68,14 +68,19 @@ class GeneratorSide:
             The samples of each micro-batch.
         """
         with torch.no_grad():
-            generated = self._made("latent-d", step).chunk(len(features))
+            generated = self.made("latent-d", step).chunk(len(features))
         if not self.config.attack_generated:
             return list(generated)
         spread = float(self.processes.whole_batch(torch.cat(features)).std())
         return [self._attacked(part, spread) for part in generated]
 
-    def _made(self, purpose: str, step: int) -> Tensor:
-        """What the generator makes of this process's share of the noise of the whole batch."""
+    def made(self, purpose: str, step: int) -> Tensor:
+        """What the generator makes of this process's share of the noise of the whole batch.
+
+        Args:
+            purpose: What it is for; noise for another purpose is other noise.
+            step: The step.
+        """
         device = self.processes.device
         generator = generator_for("atd", purpose, self.seed, step, device=device)
         shape = (self.stream.batch_size, self.config.latent_dim)
@@ -115,7 +120,7 @@ class GeneratorSide:
             return {}
         config, count = self.config, self.processes.count
         with frozen(self.discriminator):
-            generated = self._made("latent-g", step)
+            generated = self.made("latent-g", step)
             whole = self.processes.whole_batch(generated)
             if config.generator_objective == "imitate":
                 of_batch = moment_distance(whole, self.processes.whole_batch(outliers))

@@ -60,11 +60,6 @@ class ReleasedGan(AdversarialGan):
         inside, outside = self._logits(images).chunk(2)
         return torch.cat([sigmoid_loss(inside, False), -sigmoid_loss(outside, True)])
 
-    def _generate(self, step: int, features: list[Tensor]) -> list[Tensor] | None:
-        if self.generator is not None:
-            self.generator.eval()
-        return super()._generate(step, features)
-
     def _update_discriminator(
         self, real: list[Tensor], generated: list[Tensor] | None
     ) -> dict[str, Tensor]:
@@ -79,12 +74,14 @@ class ReleasedGan(AdversarialGan):
 
     def step(self, step: int, batch: Any) -> dict[str, Tensor]:
         """One update of the discriminator; of the generator only the statistics move."""
+        if self.generated is not None:
+            self.generated.network.eval()
         scalars = super().step(step, batch)
-        if self.generator is not None:
-            self.generator.train()
+        if self.generated is not None:
+            self.generated.network.train()
             self.detector.discriminator.train()
             with torch.no_grad(), global_batch_statistics(self.processes.count):
-                self.detector.discriminator(self._made("latent-g", step))
+                self.detector.discriminator(self.generated.made("latent-g", step))
             self.detector.discriminator.eval()
         return scalars
 
