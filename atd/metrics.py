@@ -23,6 +23,7 @@ __all__ = [
     "Metrics",
     "auroc",
     "auroc_interval",
+    "mean_auroc_interval",
     "mean_metrics",
     "metrics",
     "threshold_at",
@@ -144,6 +145,38 @@ def auroc_interval(
         id_drawn, ood_drawn = (np.stack(side) for side in zip(*drawn, strict=True))
         values += _shares_won(id_drawn, ood_drawn, size).tolist()
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    return [float(low), float(high)]
+
+
+def mean_auroc_interval(
+    pairs: Sequence[tuple[npt.ArrayLike, npt.ArrayLike]],
+    *,
+    level: float = 0.95,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> list[float]:
+    """Percentile bootstrap interval of the mean AUROC over several pairs of sets.
+
+    Args:
+        pairs: Scores (N,) of the same ID images in the same order, which are resampled alike in all
+            pairs, and of some OOD images (M,), which are others in each pair.
+        level: Coverage of the interval.
+        resamples: Number of resamples.
+        seed: Seed of the resampling; the same seed gives the same interval.
+
+    Returns:
+        [low, high].
+    """
+    sides = [(_checked(inside, "ID"), _checked(outside, "OOD")) for inside, outside in pairs]
+    generator = np.random.default_rng(seed)
+    count = len(sides[0][0])
+    id_rows = generator.integers(count, size=(resamples, count))
+    total = np.zeros(resamples)
+    for inside, outside in sides:
+        distinct, ranks = np.unique(np.concatenate([inside, outside]), return_inverse=True)
+        ood_rows = count + generator.integers(len(outside), size=(resamples, len(outside)))
+        total += _shares_won(ranks[id_rows], ranks[ood_rows], len(distinct))
+    low, high = np.quantile(total / len(sides), [(1 - level) / 2, (1 + level) / 2])
     return [float(low), float(high)]
 
 

@@ -9,7 +9,14 @@ from hypothesis.extra.numpy import arrays
 from sklearn.metrics import roc_auc_score
 
 from atd.errors import UserError
-from atd.metrics import auroc, auroc_interval, mean_metrics, metrics, threshold_at
+from atd.metrics import (
+    auroc,
+    auroc_interval,
+    mean_auroc_interval,
+    mean_metrics,
+    metrics,
+    threshold_at,
+)
 
 KEYS = {"auroc", "auroc_ci", "fpr95_id", "fpr95_ood", "aupr_in", "aupr_out", "detection_error"}
 
@@ -127,6 +134,19 @@ def test_interval_is_seeded_and_covers_the_estimate() -> None:
     assert low < auroc(id_scores, ood_scores) < high
     # Hanley and McNeil's standard error for 200 x 150 at an AUROC near 0.76 is about 0.027.
     assert high - low == pytest.approx(2 * 1.96 * 0.027, rel=0.25)
+
+
+def test_the_interval_of_a_mean_is_as_wide_as_its_sets_say() -> None:
+    generator = np.random.default_rng(0)
+    inside = generator.normal(0, 1, 200)
+    outside = [generator.normal(1, 1, 150) for _ in range(4)]
+    one = mean_auroc_interval([(inside, outside[0])])
+    assert one == pytest.approx(auroc_interval(inside, outside[0]), abs=0.01)
+    low, high = mean_auroc_interval([(inside, each) for each in outside])
+    assert low < np.mean([auroc(inside, each) for each in outside]) < high
+    # The ID images are the same in all pairs, so that four sets do not halve the interval.
+    assert 0.6 < (high - low) / (one[1] - one[0]) < 0.95
+    assert mean_auroc_interval([(inside, outside[0])] * 2)[0] == pytest.approx(one[0], abs=0.02)
 
 
 @pytest.mark.parametrize("bad", [[], [np.nan, 1.0], [np.inf]])

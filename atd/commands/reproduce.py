@@ -14,6 +14,8 @@ __all__ = ["WHATS", "main"]
 
 WHATS = {
     "detectors": ("detectors", "every kind of detector on one backbone a seed"),
+    "objectives": ("detectors", "scores read off backbones trained in every way"),
+    "speeds": ("speeds", "images per second of every kind, on a machine that is idle otherwise"),
     "findings": ("findings", "the released recipe of ATD and ours under three attacks"),
 }
 """By WHAT the file of `atd/experiments` that has its function `reproduce_WHAT`, and what it makes.
@@ -27,14 +29,15 @@ _EPILOG = f"""\
 WHAT is one of
 {_LIST}
 
-What is finished is kept in the JSON file beside the page; the same command again goes on. Another
---config, or other options, add a table to the page.
+What is finished is kept beside the page; the same command again goes on. Another --config, or other
+options, add a table. A row of detectors is KIND, KIND:WORD (with options), or either with @TRAINING
+(on another backbone): atd/experiments/variants.py.
 
 examples:
-  python -m atd.reproduce detectors --scale smoke --kinds atd,msp,gaia_z
+  python -m atd.reproduce detectors --scale smoke --kinds atd,msp,gaia_z:share
   python -m atd.reproduce detectors --scale small --config configs/cifar10_small.yaml \\
       backbone.weights=checkpoints/cifar10_small/detector
-  python -m atd.reproduce detectors --scale small pretrain.objective=standard
+  python -m atd.reproduce objectives --kinds msp@oe,outlier_class@atom
 """
 
 
@@ -50,23 +53,22 @@ def _parser() -> argparse.ArgumentParser:
         "--scale",
         choices=("smoke", "small", "paper"),
         default="small",
-        help="smoke: to see that it runs; small: the config, judged on few images (default); "
-        "paper: the config as it is",
+        help="smoke: tries it; small: judges on few images (default); paper: the config as it is",
     )
     parser.add_argument("--config", default="configs/digits.yaml", help="default: %(default)s")
     page = "the page (default: docs/WHAT.md; at scale smoke, WHAT.md in --work)"
     parser.add_argument("--output", type=Path, metavar="FILE", help=page)
     parser.add_argument("--seeds", type=int, metavar="N", help="default: 3; at scale smoke, 1")
-    parser.add_argument("--kinds", metavar="A,B", help="kinds of detectors; default: all that fit")
+    parser.add_argument("--kinds", metavar="A,B", help="rows; default: all of the table")
     parser.add_argument("--work", type=Path, default=Path("checkpoints/reproduce"), metavar="DIR")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="options of the config")
     return parser
 
 
 def _run(given: argparse.Namespace) -> None:
-    from atd.detectors.kinds import kind_class
     from atd.experiments.order import Order
     from atd.experiments.setting import Setting
+    from atd.experiments.variants import variant
 
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError("python -m atd.reproduce: runs in one process; start it without a launcher")
@@ -76,7 +78,7 @@ def _run(given: argparse.Namespace) -> None:
         raise UserError(f"--seeds {seeds}: give at least 1")
     kinds = tuple(kind.strip() for kind in (given.kinds or "").split(",") if kind.strip())
     for kind in kinds:
-        kind_class(kind, "--kinds")
+        variant(kind)
     order = Order(
         setting=Setting(given.config, given.scale, tuple(given.overrides)),
         seeds=tuple(range(seeds)),
@@ -89,11 +91,7 @@ def _run(given: argparse.Namespace) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs the command.
-
-    Args:
-        arguments: Words of the command line; None takes the process's own.
-    """
+    """Runs the command with these words, or with those of the process."""
     options = _parser().parse_intermixed_args(arguments)
     run_command(lambda: _run(options))
 

@@ -13,7 +13,7 @@ from atd.errors import UserError
 from atd.files import write_text
 from atd.provenance import commit, provenance
 
-__all__ = ["Record", "Runs", "finished_runs", "run_missing"]
+__all__ = ["Record", "Runs", "finished_runs", "run_missing", "write"]
 
 Record = dict[str, Any]
 Runs = dict[str, Record]
@@ -59,10 +59,10 @@ def run_missing(
             record = {**found, "provenance": {**facts, "commit": code}}
             # Read again: another process may have added runs meanwhile.
             runs = {**finished_runs(file), key: record}
-            _write(file, json.dumps(runs, indent=1))
-            _write(output, page(runs))
+            write(file, json.dumps(runs, indent=1))
+            write(output, page(runs))
     if runs := finished_runs(file):  # the page may have changed since
-        _write(output, page(runs))
+        write(output, page(runs))
 
 
 def finished_runs(file: Path) -> Runs:
@@ -82,7 +82,12 @@ def finished_runs(file: Path) -> Runs:
     return found
 
 
-def _write(file: Path, text: str) -> None:
+def write(file: Path, text: str) -> None:
+    """Writes a file of a page.
+
+    Raises:
+        UserError: It cannot be written.
+    """
     try:
         write_text(file, text)
     except OSError as error:

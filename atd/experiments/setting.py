@@ -45,8 +45,12 @@ SCALES = {
     ),
     "small": Scale(("evaluate.tier=paper", "evaluate.limit=60"), {"daain": ("epochs=30",)}),
     "paper": Scale(()),
+    "speed": Scale(
+        ("pretrain.epochs=1", "pretrain.helper_epochs=1", "atd.epochs=1"),
+        {"confounding_gradients": ("epochs=1",), "daain": ("epochs=1",)},
+    ),
 }
-"""What `--scale` may be."""
+"""How large: `speed` is the config's own size, hardly trained."""
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ import pytest
 
 from atd.commands import reproduce
 from atd.detectors.kinds import KINDS
-from atd.experiments import detectors
+from atd.experiments import detectors, speeds
 from atd.experiments.setting import Setting
+from atd.experiments.variants import DEFAULTS
 
 
 @pytest.fixture
@@ -23,26 +24,41 @@ def asked(monkeypatch):
     """What the command asks for, without measuring it."""
     found = {}
 
-    def measure(setting, kinds, seeds, *, output, work):
-        found.update(setting=setting, kinds=kinds, seeds=list(seeds), output=output, work=work)
+    def measure(setting, rows, seeds=(), **given):
+        found.update(setting=setting, rows=rows, seeds=list(seeds), **given)
 
     monkeypatch.setattr(detectors, "measure_detectors", measure)
+    monkeypatch.setattr(speeds, "measure_speeds", measure)
     return found
 
 
 def test_small_is_the_document_with_three_seeds_and_all_kinds(run, asked, capsys):
     run("detectors", "evaluate.limit=9")
     assert asked["output"] == Path("docs/detectors.md")
-    assert (asked["seeds"], asked["kinds"]) == ([0, 1, 2], tuple(KINDS))
+    assert (asked["seeds"], asked["rows"]) == ([0, 1, 2], DEFAULTS["detectors"])
     setting = Setting("configs/digits.yaml", "small", ("evaluate.limit=9",))
     assert asked["setting"] == setting
     assert capsys.readouterr().out == "docs/detectors.md\n"
 
 
 def test_smoke_stays_out_of_the_documents(run, asked, tmp_path):
-    run("detectors", "--scale", "smoke", "--work", tmp_path, "--kinds", "msp, knn")
+    run("detectors", "--scale", "smoke", "--work", tmp_path, "--kinds", "msp, gaia_z:share@oe")
     assert asked["output"] == tmp_path / "detectors.md"
-    assert (asked["seeds"], asked["kinds"]) == ([0], ("msp", "knn"))
+    assert (asked["seeds"], asked["rows"]) == ([0], ("msp", "gaia_z:share@oe"))
+
+
+def test_objectives_are_another_page(run, asked):
+    run("objectives", "--seeds", "1")
+    assert (asked["what"], asked["output"]) == ("objectives", Path("docs/objectives.md"))
+    assert asked["rows"] == DEFAULTS["objectives"]
+
+
+def test_speeds_are_of_the_configs_own_size_unless_smoke_is_asked_for(run, asked, tmp_path):
+    run("speeds")
+    assert (asked["setting"].scale, asked["rows"]) == ("speed", tuple(KINDS))
+    assert asked["output"] == Path("docs/speeds.md")
+    run("speeds", "--scale", "smoke", "--work", tmp_path)
+    assert asked["setting"].scale == "smoke"
 
 
 @pytest.mark.parametrize("what", reproduce.WHATS)

@@ -1,0 +1,171 @@
+"""What came of each row of a table of detectors, and the table."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from atd.evaluation.checks import TRUSTED
+from atd.evaluation.results import AttackFacts, Means, Provenance
+from atd.metrics import CONDITIONS
+from atd.reporting.markdown import escaped, verbatim
+from atd.reporting.wording import attack_words, grouped, percent, plural
+
+__all__ = ["KindRow", "by_setting", "sections_of"]
+
+
+@dataclass(frozen=True)
+class KindRow:
+    """What came of one row with one seed.
+
+    Attributes:
+        config: The config file of its setting.
+        scale: The scale of its setting.
+        overrides: Options given on the command line.
+        kind: The kind of detector.
+        options: Options that are not the kind's defaults.
+        backbone: The backbone in one phrase.
+        provenance: Where the row comes from.
+        variant: The row's name; the oldest rows are of kinds without options and have none.
+        note: What tells it from other rows of its kind.
+        training: How its backbone was trained; empty for as the config says.
+        mean: AUROC and more over the far sets, by condition.
+        intervals: 95 % intervals over images of the mean AUROC, by condition.
+        mean_over: Those sets.
+        images: ID test images.
+        attack: What was done to every image.
+        verdict: Whether the numbers can be trusted.
+        refused: Why there are no numbers; empty where there are.
+    """
+
+    config: str
+    scale: str
+    overrides: tuple[str, ...]
+    kind: str
+    options: tuple[str, ...]
+    backbone: str
+    provenance: Provenance
+    variant: str = ""
+    note: str = ""
+    training: str = ""
+    mean: Means | None = None
+    intervals: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    mean_over: tuple[str, ...] = ()
+    images: int = 0
+    attack: AttackFacts | None = None
+    verdict: str = ""
+    refused: str = ""
+
+    @property
+    def name(self) -> str:
+        """What its row is called."""
+        return self.variant or self.kind
+
+    @property
+    def words(self) -> str:
+        """What measures its table, less the name of the table."""
+        words = f"--scale {self.scale} --config {self.config}"
+        return " ".join([words, *self.overrides])
+
+
+def by_setting(rows: Iterable[KindRow]) -> list[list[KindRow]]:
+    """Rows that belong into one table."""
+    tables: dict[str, list[KindRow]] = {}
+    for row in rows:
+        tables.setdefault(row.words, []).append(row)
+    return list(tables.values())
+
+
+def sections_of(rows: Iterable[KindRow], order: Sequence[str], what: str) -> list[str]:
+    """A table for every setting.
+
+    Args:
+        rows: Every row with every seed.
+        order: Names of rows, in the order in which they are shown; unknown ones come last.
+        what: The WHAT of the command that measures them.
+    """
+    return [_section(found, order, what) for found in by_setting(rows)]
+
+
+def _section(rows: Sequence[KindRow], order: Sequence[str], what: str) -> str:
+    """A setting: backbone, attack, and its rows."""
+    named: dict[str, list[KindRow]] = {}
+    for row in rows:
+        named.setdefault(row.name, []).append(row)
+    names = [name for name in order if name in named]
+    names += [name for name in named if name not in order]
+    head = f"| row | seeds | {' | '.join(CONDITIONS)} | verdict |"
+    lines = [head, f"|---|---:|{'---:|' * len(CONDITIONS)}---|"]
+    lines += [_line(name, named[name]) for name in names]
+    changed = [
+        f"`{name}`: {' '.join(f'`{option}`' for option in named[name][0].options)}"
+        for name in names
+        if named[name][0].options
+    ]
+    options = f"\n\nOptions that are no defaults: {'; '.join(changed)}." if changed else ""
+    table = "\n".join(lines)
+    overrides = "".join(f", {verbatim(words)}" for words in rows[0].overrides)
+    return f"""## {escaped(rows[0].config)}, scale {rows[0].scale}{overrides}
+
+    python -m atd.reproduce {what} {rows[0].words}
+
+{_basis(rows)}
+
+{table}{options}"""
+
+
+def _basis(rows: Sequence[KindRow]) -> str:
+    """What the numbers of a table are read with."""
+    attacks = {
+        row.name: f"tier {row.attack.tier}, {attack_words(row.attack)}"
+        for row in rows
+        if row.attack is not None
+    }
+    backbones = {row.training or "backbone": row.backbone for row in rows}
+    measured = [row for row in rows if row.mean]
+    sets = dict.fromkeys(name for row in measured for name in row.mean_over)
+    count = max((row.images for row in measured), default=0)
+    return (
+        f"Backbone: {escaped(grouped(backbones))}. "
+        f"Attack: {grouped(attacks) if attacks else 'none'}. "
+        f"AUROC in percent, mean over the far sets ({', '.join(map(escaped, sets)) or 'no set'}) "
+        f"and seeds, {plural(count, 'ID image')}; in brackets the 95 % interval over images, below "
+        "it the lowest and the highest seed."
+    )
+
+
+def _line(name: str, rows: Sequence[KindRow]) -> str:
+    measured = [row for row in rows if row.mean]
+    reasons = sorted({row.refused for row in rows if row.refused})
+    told = [_verdicts(measured)] if measured else []
+    told += [f"refused: {escaped(reason).replace('|', '/')}" for reason in reasons]
+    note = f" {rows[0].note}" if rows[0].note else ""
+    aurocs = [_auroc(measured, condition) for condition in CONDITIONS]
+    cells = (f"`{name}`{note}", str(len(measured)), *aurocs, "; ".join(told))
+    return f"| {' | '.join(cells)} |"
+
+
+def _auroc(rows: Sequence[KindRow], condition: str) -> str:
+    """Mean in percent, its interval over images, and lowest to highest of several seeds."""
+    values = [row.mean[condition]["auroc"] for row in rows if row.mean]
+    if not values:
+        return ""
+    told = percent(statistics.mean(values))
+    bounds = [row.intervals[condition] for row in rows if condition in row.intervals]
+    if bounds:
+        low, high = (statistics.mean(side) for side in zip(*bounds, strict=True))
+        told += f" [{percent(low)}, {percent(high)}]"
+    if len(values) > 1:
+        told += f"<br>{percent(min(values))} to {percent(max(values))}"
+    return told
+
+
+def _verdicts(rows: Sequence[KindRow]) -> str:
+    """`trusted`, or in how many runs which checks failed."""
+    failed = [row.verdict for row in rows if row.verdict != TRUSTED]
+    if not failed:
+        return "trusted"
+    names = {name: None for words in failed for name in words.partition(": ")[2].split(", ")}
+    share = f" ({len(failed)} of {plural(len(rows), 'seed')})" if len(rows) > 1 else ""
+    return f"**suspicious**{share}: {', '.join(names)}"
