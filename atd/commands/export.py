@@ -24,16 +24,28 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--output", metavar="DIR", help="default: the folder `export` beside DETECTOR"
     )
+    parser.add_argument(
+        "--opset", type=int, default=20, metavar="N", help="of ONNX; default: %(default)s"
+    )
+    parser.add_argument(
+        "--part",
+        choices=("detector", "discriminator"),
+        default="detector",
+        help="discriminator: ATD's alone, which takes the backbone's features",
+    )
     return parser
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from atd.detectors.export import FILES, export_detector
+    from atd.detectors.export import export_detector
+    from atd.detectors.formats import FORMATS
 
     formats = [name.strip() for name in arguments.formats.split(",") if name.strip()]
-    output = arguments.output or Path(arguments.detector).resolve().parent / "export"
-    folder = export_detector(arguments.detector, output, formats)
-    for name in [*(FILES[kind] for kind in formats), "manifest.json"]:
+    part = arguments.part
+    default = "export" if part == "detector" else f"export-{part}"
+    output = arguments.output or Path(arguments.detector).resolve().parent / default
+    folder = export_detector(arguments.detector, output, formats, opset=arguments.opset, part=part)
+    for name in [*(FORMATS[kind].name(part) for kind in formats), "manifest.json"]:
         print(folder / name)
 
 

@@ -18,8 +18,9 @@ from atd.backbones import build_backbone
 from atd.config import BackboneConfig
 from atd.config.values import option_types
 from atd.detectors.base import Detector
-from atd.detectors.export import Scorer, export_detector, trace
+from atd.detectors.export import export_detector
 from atd.detectors.fitting import FitData
+from atd.detectors.formats.traced import Scorer, trace
 from atd.detectors.kinds import KINDS, kind_class
 from atd.errors import UserError
 from atd.evaluation.cache import fingerprint
@@ -294,7 +295,7 @@ def test_a_copy_computes_in_double(detector, images):
 def test_it_can_be_exported_or_says_why_not(detector, tmp_path):
     if detector.info.exportable is True:
         pixels = (id_images(3, seed=700)[0] * 255).to(torch.uint8)
-        program = trace(Scorer(detector).eval(), pixels[:2]).module()
+        program = trace(Scorer(detector).eval(), detector).module()
         for count in (1, 2, 9):
             scores = detector.score(pixels[:count])
             torch.testing.assert_close(program(pixels[:count]), scores, rtol=1e-4, atol=1e-4)

@@ -17,6 +17,8 @@ from atd.detectors.base import Detector
 from atd.detectors.build import build_detector
 from atd.detectors.config import DetectorConfig
 from atd.detectors.external import External
+from atd.detectors.formats import FORMATS
+from atd.detectors.formats.parity import Samples
 from atd.errors import UserError
 
 SIZE = 8
@@ -94,7 +96,8 @@ def test_manifest_describes_the_files(source, folder):
     assert manifest["provenance"]["seed"] == 3
     parity = manifest["parity"]
     for deviations in parity["largest_deviation"].values():
-        assert set(deviations) == {"batch 1", "batch 2", "batch 7", "batch 64", "attacked"}
+        batches = {f"batch {size}" for size in (0, 1, 2, 7, 64, 1000, 3000)}
+        assert set(deviations) == batches | {"real", "blobs", "boundary", "attacked"}
         assert max(deviations.values()) <= parity["tolerance"] < 1e-3
 
 
@@ -116,24 +119,26 @@ def test_other_detectors_export_too(tmp_path, options):
     assert json.loads((output / "manifest.json").read_text())["files"].keys() == {"detector.pt2"}
 
 
-def test_a_file_with_other_scores_is_deleted(source, tmp_path, monkeypatch):
-    honest = export._save_pt2
+def replace_pt2(monkeypatch, write):
+    monkeypatch.setitem(FORMATS, "pt2", dataclasses.replace(FORMATS["pt2"], write=write))
 
-    def dishonest(program, file):
-        run = honest(program, file)
+
+def test_a_file_with_other_scores_is_deleted(source, tmp_path, monkeypatch):
+    honest = FORMATS["pt2"].write
+
+    def dishonest(traced, file):
+        run = honest(traced, file)
         return lambda images: run(images) + 0.01 * (len(images) == 7)
 
-    monkeypatch.setattr(export, "_save_pt2", dishonest)
-    with pytest.raises(RuntimeError, match=r"detector\.pt2: .* on batch 7"):
+    replace_pt2(monkeypatch, dishonest)
+    with pytest.raises(RuntimeError, match=r"detector\.pt2: batch 7: .* by 0\.01"):
         export.export_detector(source, tmp_path / "export", ["pt2"])
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_with_undefined_scores_is_deleted(source, tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        export,
-        "_save_pt2",
-        lambda program, file: lambda images: torch.full((len(images),), torch.nan),
+    replace_pt2(
+        monkeypatch, lambda traced, file: lambda images: torch.full((len(images),), torch.nan)
     )
     with pytest.raises(RuntimeError, match=r"detector\.pt2"):
         export.export_detector(source, tmp_path / "export", ["pt2"])
@@ -147,7 +152,7 @@ def test_an_older_export_survives_a_failure_and_is_replaced_otherwise(
     output.mkdir()
     (output / "manifest.json").write_text("{}")
     with monkeypatch.context() as patch:
-        patch.setattr(export, "_tolerance", lambda expected: -1.0)
+        patch.setattr(Samples, "tolerance", lambda self: -1.0)
         with pytest.raises(RuntimeError):
             export.export_detector(source, output, ["pt2"])
     assert (output / "manifest.json").read_text() == "{}"
@@ -157,8 +162,8 @@ def test_an_older_export_survives_a_failure_and_is_replaced_otherwise(
 
 
 def test_mistakes_name_the_remedy(source, tmp_path, monkeypatch):
-    with pytest.raises(UserError, match=r"--formats tflite: choose from pt2,onnx"):
-        export.export_detector(source, tmp_path / "export", ["pt2", "tflite"])
+    with pytest.raises(UserError, match=r"--formats onx: unknown; the nearest is onnx"):
+        export.export_detector(source, tmp_path / "export", ["pt2", "onx"])
     with pytest.raises(UserError, match="not a detector folder"):
         export.export_detector(tmp_path, tmp_path / "export", ["pt2"])
     for name in ("photos", "export.old"):
@@ -169,7 +174,7 @@ def test_mistakes_name_the_remedy(source, tmp_path, monkeypatch):
         export.export_detector(source, tmp_path / "photos", ["pt2"])
     export.export_detector(source, tmp_path / "export", ["pt2"])
     assert (tmp_path / "export.old" / "photo.png").read_text() == "precious"
-    monkeypatch.setattr(export.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r'pip install "atd\[onnx\]"'):
         export.export_detector(source, tmp_path / "export", ["onnx"])
 

@@ -1,0 +1,18 @@
+"""A PyTorch program (.pt2), which `torch.export.load` reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from atd.detectors.formats.traced import Run, Traced
+
+__all__ = ["write"]
+
+
+def write(traced: Traced, file: Path) -> Run:
+    """Writes the program and loads it again."""
+    torch.export.save(traced.program, file)
+    loaded: Run = torch.export.load(file).module()
+    return loaded
