@@ -17,6 +17,11 @@ WHATS = {
     "objectives": ("detectors", "scores read off backbones trained in every way"),
     "speeds": ("speeds", "images per second of every kind, on a machine that is idle otherwise"),
     "findings": ("findings", "the released recipe of ATD and ours under three attacks"),
+    "table1": ("tables", "the methods of the ATD paper, its attack and a stronger one"),
+    "table2": ("transferred", "attacks on other methods, transferred to ATD"),
+    "table3": ("tables", "the paper's ablations"),
+    "table4": ("attack_target", "attacks on the classifier and on the detector"),
+    "table5": ("tables", "ATD and ATOM"),
 }
 """By WHAT the file of `atd/experiments` that has its function `reproduce_WHAT`, and what it makes.
 

@@ -19,7 +19,15 @@ from atd.metrics import CONDITIONS, Array, auroc
 from atd.reporting.wording import attack_words
 from atd.training.processes import Processes
 
-__all__ = ["ATTACKS", "conditions", "judge_far_sets", "limited_sets", "settings_at", "words_of"]
+__all__ = [
+    "ATTACKS",
+    "attack_facts",
+    "conditions",
+    "judge_far_sets",
+    "limited_sets",
+    "settings_at",
+    "words_of",
+]
 
 Pair = tuple[Array, Array]
 
@@ -77,14 +85,19 @@ def judge_far_sets(
     return {
         "mean": dict(zip(CONDITIONS, means, strict=True)),
         "sets": found,
-        "attack": {
-            "tier": settings.tier.name,
-            "epsilon": settings.epsilon,
-            "steps": settings.tier.steps,
-            "restarts": settings.tier.restarts,
-            "norm": settings.norm,
-            "members": [str(member) for member in settings.tier.members],
-        },
+        "attack": attack_facts(settings),
+    }
+
+
+def attack_facts(settings: Settings) -> dict[str, Any]:
+    """The attack of some settings, as JSON."""
+    return {
+        "tier": settings.tier.name,
+        "epsilon": settings.epsilon,
+        "steps": settings.tier.steps,
+        "restarts": settings.tier.restarts,
+        "norm": settings.norm,
+        "members": [str(member) for member in settings.tier.members],
     }
 
 

@@ -13,13 +13,23 @@ from atd.detectors.base import Detector
 from atd.experiments.methods import Method
 from atd.experiments.setting import Setting
 from atd.pipeline import Run
+from atd.reporting.wording import plural
 from atd.training.processes import Processes
 from atd.training.tasks import fitted_detector
 
-__all__ = ["Workshop"]
+__all__ = ["Workshop", "network_words"]
 
 _FITTED_FIRST = "msp"
 """The kind that comes with a network; it needs no fitting of its own."""
+
+
+def network_words(config: Config) -> str:
+    """The networks of a table, in one phrase."""
+    network, training = config.backbone, config.pretrain
+    return (
+        f"{network.architecture}, width {network.width}, {network.activation}, "
+        f"{plural(training.epochs, 'epoch')} at epsilon {training.epsilon:.4f}"
+    )
 
 
 class Workshop:
@@ -32,7 +42,7 @@ class Workshop:
 
     def __init__(self, setting: Setting, work: Path) -> None:
         self.setting, self.work = setting, work
-        self.ground = functools.lru_cache(maxsize=1)(self._ground)
+        self.ground = functools.lru_cache(maxsize=2)(self._ground)
 
     @functools.cached_property
     def processes(self) -> Processes:

@@ -1,0 +1,181 @@
+"""Pages of the paper's tables of methods: under its own attack and under a stronger one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from atd.evaluation.checks import TRUSTED
+from atd.evaluation.results import Provenance
+from atd.metrics import CONDITIONS
+from atd.records import to_json
+from atd.reporting.markdown import escaped, verbatim
+from atd.reporting.wording import interval, measured_on, percent, plural
+
+__all__ = ["MethodRow", "Shown", "heading", "methods_page", "missing_words", "provenance_section"]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a page says around its numbers.
+
+    Attributes:
+        what: The word that makes it, e.g. `table1`.
+        title: Its title.
+        about: What the table is.
+        differs: What differs from the paper's.
+        rows: All rows that a whole table has.
+    """
+
+    what: str
+    title: str
+    about: str
+    differs: str
+    rows: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class MethodRow:
+    """What came of one method with one seed.
+
+    Attributes:
+        config: The config file of its setting.
+        scale: The scale of its setting.
+        overrides: Options given on the command line.
+        method: Its name.
+        options: What makes it, as options of a config.
+        network: The backbone in one phrase.
+        provenance: Where the row comes from.
+        id_name: The ID set.
+        images: ID test images.
+        mean_over: The far sets.
+        paper_attack: The paper's attack in words.
+        plain: AUROC by condition under it.
+        stronger_attack: The stronger attack in words.
+        stronger: AUROC by condition under that.
+        verdict: What the checks say.
+        quoted: The paper's own numbers by condition; empty where setting or data differ.
+        refused: Why there are no numbers; empty where there are.
+    """
+
+    config: str
+    scale: str
+    overrides: tuple[str, ...]
+    method: str
+    options: tuple[str, ...]
+    network: str
+    provenance: Provenance
+    id_name: str = ""
+    images: int = 0
+    mean_over: tuple[str, ...] = ()
+    paper_attack: str = ""
+    plain: Mapping[str, float] | None = None
+    stronger_attack: str = ""
+    stronger: Mapping[str, float] | None = None
+    verdict: str = ""
+    quoted: tuple[float, ...] = ()
+    refused: str = ""
+
+
+def methods_page(rows: Sequence[MethodRow], shown: Shown) -> str:
+    """The page in Markdown.
+
+    Args:
+        rows: What came of every method with every seed; at least one.
+        shown: The words around them.
+    """
+    tables: dict[str, list[MethodRow]] = {}
+    for row in rows:
+        tables.setdefault(heading(row, shown.what), []).append(row)
+    parts = [f"# {shown.title}\n\n{shown.about}"]
+    parts += [_section(head, found, shown) for head, found in tables.items()]
+    parts += [f"## What differs from the paper\n\n{shown.differs}"]
+    return "\n\n".join([*parts, provenance_section([row.provenance for row in rows])])
+
+
+class _OfSetting(Protocol):
+    """What tells the setting of a row."""
+
+    @property
+    def config(self) -> str: ...
+
+    @property
+    def scale(self) -> str: ...
+
+    @property
+    def overrides(self) -> tuple[str, ...]: ...
+
+
+def heading(row: _OfSetting, what: str) -> str:
+    """The heading of a setting's table, and the command that makes it."""
+    overrides = "".join(f", {verbatim(words)}" for words in row.overrides)
+    command = [f"python -m atd.reproduce {what} --scale {row.scale} --config {row.config}"]
+    words = " ".join([*command, *row.overrides])
+    return f"## {escaped(row.config)}, scale {row.scale}{overrides}\n\n    {words}"
+
+
+def provenance_section(provenances: Sequence[Provenance]) -> str:
+    """Code, hardware and dates of all rows."""
+    measured = measured_on([to_json(item) for item in provenances])
+    return (
+        "## Where the numbers come from\n\nEvery row with its options is in the JSON file of the "
+        f"same name:\n\n{measured}\n"
+    )
+
+
+def missing_words(whole: Sequence[str], there: Sequence[str]) -> str:
+    """Says which rows a table lacks; empty where it is whole."""
+    lacking = [name for name in whole if name not in there]
+    if not lacking:
+        return ""
+    return f"\n\n**Not measured yet**: {'; '.join(map(escaped, lacking))}."
+
+
+def _section(head: str, rows: Sequence[MethodRow], shown: Shown) -> str:
+    methods: dict[str, list[MethodRow]] = {}
+    for row in rows:
+        methods.setdefault(row.method, []).append(row)
+    ordered = [name for name in shown.rows if name in methods] or list(methods)
+    quotes = any(row.quoted for row in rows)
+    columns = ["method", "seeds", *CONDITIONS]
+    columns += [f"stronger: {name}" for name in CONDITIONS if name != "clean"]
+    columns += ["checks", *(["the paper"] if quotes else [])]
+    lines = [f"| {' | '.join(columns)} |", f"|---|{'---:|' * 8}---|{'---|' * quotes}"]
+    lines += [_line(name, methods[name], quotes) for name in ordered]
+    table = "\n".join(lines)
+    return f"{head}\n\n{_basis(rows)}\n\n{table}{missing_words(shown.rows, list(methods))}"
+
+
+def _basis(rows: Sequence[MethodRow]) -> str:
+    """What the numbers of a table are read with."""
+    measured = next((row for row in rows if row.plain), None)
+    if measured is None:
+        return "Nothing could be measured."
+    network = next((row.network for row in rows if row.network != "none"), "none")
+    return (
+        f"ID: {escaped(measured.id_name)}, {plural(measured.images, 'test image')}; AUROC in "
+        f"percent, mean over the far sets ({', '.join(map(escaped, measured.mean_over))}) and "
+        "over seeds, with the lowest and the highest where there are several. "
+        f"Network: {escaped(network)}. First the paper's attack: "
+        f"{measured.paper_attack}; then a stronger one: {measured.stronger_attack}. The checks are "
+        "those of every evaluation (docs/robustness.md)."
+    )
+
+
+def _line(name: str, rows: Sequence[MethodRow], quotes: bool) -> str:
+    plain = [row.plain for row in rows if row.plain]
+    stronger = [row.stronger for row in rows if row.stronger]
+    cells = [interval([found[key] for found in plain]) for key in CONDITIONS]
+    cells += [interval([found[key] for found in stronger]) for key in CONDITIONS if key != "clean"]
+    told = sorted({_verdict(row) for row in rows})
+    cells.append("; ".join(told))
+    if quotes:
+        cells.append(" / ".join(percent(number) for number in rows[0].quoted))
+    return f"| {escaped(name)} | {len(plain)} | {' | '.join(cells)} |"
+
+
+def _verdict(row: MethodRow) -> str:
+    if row.refused:
+        return f"refused: {escaped(row.refused)}".replace("|", "/")
+    return "trusted" if row.verdict == TRUSTED else escaped(row.verdict).replace("|", "/")

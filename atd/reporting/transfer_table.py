@@ -1,0 +1,112 @@
+"""The page of the paper's table 2: attacks on other methods, transferred to ATD."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from atd.evaluation.results import Provenance
+from atd.metrics import CONDITIONS
+from atd.reporting.markdown import escaped
+from atd.reporting.method_table import heading, missing_words, provenance_section
+from atd.reporting.wording import interval, percent, plural, radius_words
+
+__all__ = ["ITSELF", "TransferRow", "transfers_page"]
+
+ITSELF = "itself (white box)"
+"""The row of the attack on the judged detector."""
+
+
+@dataclass(frozen=True)
+class TransferRow:
+    """What attacks on one method, with one seed, left of each target.
+
+    Attributes:
+        config: The config file of its setting.
+        scale: The scale of its setting.
+        overrides: Options given on the command line.
+        source: The method that was attacked.
+        found: AUROC by condition, by target and by attack (`fgsm`, `pgd`).
+        images: ID test images.
+        mean_over: The far sets.
+        steps: Steps of PGD.
+        epsilon: Radius.
+        quoted: The paper's numbers; empty where setting or data differ.
+        provenance: Where the row comes from.
+    """
+
+    config: str
+    scale: str
+    overrides: tuple[str, ...]
+    source: str
+    found: Mapping[str, Mapping[str, Mapping[str, float]]]
+    images: int
+    mean_over: tuple[str, ...]
+    steps: int
+    epsilon: float
+    quoted: tuple[float, ...]
+    provenance: Provenance
+
+
+_ABOUT = """\
+The paper's table 2: images that were attacked on another method are shown to ATD. An attack of that
+kind that beats the attack on ATD itself, the last row, would tell of masked gradients."""
+
+_DIFFERS = """\
+The paper transfers a single step (FGSM) and reports no attack on ATD itself beside it. Here PGD is
+transferred as well, and the same attacks on ATD itself stand below. For each image the worse of the
+unchanged and the attacked one counts, so no transfer can help the detector. A network trained
+without attacks, of the same architecture, stands in for the paper's vision transformer. The paper's
+numbers stand in the table only where data and radius are its own (`configs/paper.yaml`)."""
+
+
+def transfers_page(rows: Sequence[TransferRow], whole: Sequence[str]) -> str:
+    """The page in Markdown.
+
+    Args:
+        rows: What came of every source with every seed; at least one.
+        whole: All sources that a whole table has.
+    """
+    tables: dict[str, list[TransferRow]] = {}
+    for row in rows:
+        tables.setdefault(heading(row, "table2"), []).append(row)
+    parts = [f"# Table 2: transferred attacks\n\n{_ABOUT}"]
+    parts += [_section(head, found, whole) for head, found in tables.items()]
+    parts += [f"## What differs from the paper\n\n{_DIFFERS}"]
+    return "\n\n".join([*parts, provenance_section([row.provenance for row in rows])])
+
+
+def _section(head: str, rows: Sequence[TransferRow], whole: Sequence[str]) -> str:
+    first, attacked = rows[0], [name for name in CONDITIONS if name != "clean"]
+    sources: dict[str, list[TransferRow]] = {}
+    for row in rows:
+        sources.setdefault(row.source, []).append(row)
+    columns = ["target", "attack made on", "seeds", "clean"]
+    columns += [f"{attack}: {name}" for attack in ("FGSM", "PGD") for name in attacked]
+    lines = [f"| {' | '.join([*columns, 'the paper'])} |", f"|---|---|{'---:|' * 8}---|"]
+    lines += [
+        _line(target, source, sources[source])
+        for target in first.found
+        for source in whole
+        if source in sources
+    ]
+    basis = (
+        f"PGD-{first.steps} from one start, L-inf, epsilon {radius_words('linf', first.epsilon)}; "
+        f"{plural(first.images, 'ID image')}; AUROC in percent, mean over the far sets "
+        f"({', '.join(map(escaped, first.mean_over))}) and over seeds."
+    )
+    table = "\n".join(lines)
+    return f"{head}\n\n{basis}\n\n{table}{missing_words(whole, list(sources))}"
+
+
+def _line(target: str, source: str, rows: Sequence[TransferRow]) -> str:
+    found = [row.found[target] for row in rows]
+    cells = [interval([one["fgsm"]["clean"] for one in found])]
+    cells += [
+        interval([one[attack][name] for one in found])
+        for attack in ("fgsm", "pgd")
+        for name in CONDITIONS
+        if name != "clean"
+    ]
+    cells.append(" / ".join(map(percent, rows[0].quoted)))
+    return f"| {escaped(target)} | {escaped(source)} | {len(rows)} | {' | '.join(cells)} |"
