@@ -9,24 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from atd.errors import UserError, run_command
+from atd.experiments.whats import WHATS
 
-__all__ = ["WHATS", "main"]
-
-WHATS = {
-    "detectors": ("detectors", "every kind of detector on one backbone a seed"),
-    "objectives": ("detectors", "scores read off backbones trained in every way"),
-    "speeds": ("speeds", "images per second of every kind, on a machine that is idle otherwise"),
-    "findings": ("findings", "the released recipe of ATD and ours under three attacks"),
-    "table1": ("tables", "the methods of the ATD paper, its attack and a stronger one"),
-    "table2": ("transferred", "attacks on other methods, transferred to ATD"),
-    "table3": ("tables", "the paper's ablations"),
-    "table4": ("attack_target", "attacks on the classifier and on the detector"),
-    "table5": ("tables", "ATD and ATOM"),
-}
-"""By WHAT the file of `atd/experiments` that has its function `reproduce_WHAT`, and what it makes.
-
-The function takes an `atd.experiments.order.Order`; it is imported when it is wanted.
-"""
+__all__ = ["main"]
 
 _LIST = "\n".join(f"  {what:10} {line}" for what, (_, line) in WHATS.items())
 
@@ -60,7 +45,8 @@ def _parser() -> argparse.ArgumentParser:
         default="small",
         help="smoke: tries it; small: judges on few images (default); paper: the config as it is",
     )
-    parser.add_argument("--config", default="configs/digits.yaml", help="default: %(default)s")
+    configs = "default: configs/digits.yaml; at scale paper, configs/paper.yaml"
+    parser.add_argument("--config", help=configs)
     page = "the page (default: docs/WHAT.md; at scale smoke, WHAT.md in --work)"
     parser.add_argument("--output", type=Path, metavar="FILE", help=page)
     parser.add_argument("--seeds", type=int, metavar="N", help="default: 3; at scale smoke, 1")
@@ -84,8 +70,10 @@ def _run(given: argparse.Namespace) -> None:
     kinds = tuple(kind.strip() for kind in (given.kinds or "").split(",") if kind.strip())
     for kind in kinds:
         variant(kind)
+    usual = "configs/paper.yaml" if given.scale == "paper" else "configs/digits.yaml"
+    config = given.config or usual
     order = Order(
-        setting=Setting(given.config, given.scale, tuple(given.overrides)),
+        setting=Setting(config, given.scale, tuple(given.overrides)),
         seeds=tuple(range(seeds)),
         output=given.output or (given.work if smoke else Path("docs")) / f"{given.what}.md",
         work=given.work,

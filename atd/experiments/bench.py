@@ -55,20 +55,21 @@ class Bench:
     def config(self, name: str, seed: int) -> Config:
         """The options of a row with a seed."""
         row = variant(name)
-        return self._resolved(row, seed, self._folder(row.training, seed))
+        return self._resolved(row, seed, self.folder(row.training, seed))
 
     def _resolved(self, row: Variant, seed: int, folder: Path, *more: str) -> Config:
         words = [*TRAININGS.get(row.training, ()), *row.options, *more]
         return self.setting.resolved(row.kind, seed, folder, *words)
 
-    def _folder(self, training: str, seed: int, part: str = "") -> Path:
+    def folder(self, training: str, seed: int, part: str = "") -> Path:
+        """The run folder of a backbone, or of something trained on it."""
         at = f"@{training}" if training else ""
         return self.work / f"{self.setting.name}{at}-{seed}{part}"
 
     def _ground(self, training: str, seed: int) -> Run:
         """A run up to a fitted detector, whose backbone all kinds read."""
         reference = Variant(REFERENCE, training=training)
-        config = self._resolved(reference, seed, self._folder(training, seed))
+        config = self._resolved(reference, seed, self.folder(training, seed))
         run = Run(config, self.processes).until("fit")
         run.save_detector()
         return run
@@ -131,7 +132,7 @@ class Bench:
             return fitted_detector(given, ground.backbone)
         seed, weights = config.run.seed, f"backbone.weights={ground.folder.detector}"
         part = "-" + name.partition("@")[0].replace(":", "-")
-        own = self._resolved(row, seed, self._folder(row.training, seed, part), weights)
+        own = self._resolved(row, seed, self.folder(row.training, seed, part), weights)
         return Run(own, self.processes, ground.splits).train()[0]
 
     def _evaluated(

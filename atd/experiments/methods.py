@@ -16,13 +16,14 @@ class Method:
     """A network that was trained for an objective, and the detector on it.
 
     Attributes:
-        objective: `pretrain.objective` of the network; empty for a discriminator of pixels.
+        training: How its network was trained, a key of `atd.experiments.variants.TRAININGS`; empty
+            for a discriminator of pixels.
         kind: The kind of detector.
         options: Further options of the detector, such as a recipe.
         paper: What the paper reports, by its ID set.
     """
 
-    objective: str = "hat"
+    training: str = "hat"
     kind: str = "atd"
     options: tuple[str, ...] = ()
     paper: Mapping[str, Numbers] = field(default_factory=dict)
@@ -46,12 +47,12 @@ _ALL_ATD = {
 _PIXELS = "atd.features=pixels"
 _OPENGAN = {
     "OpenGAN-fea": Method(
-        objective="standard",
+        training="standard",
         options=("recipe=opengan",),
         paper=_of((0.971, 0.473, 0.425, 0.266), (0.958, 0.198, 0.324, 0.088)),
     ),
     "OpenGAN-pixel": Method(
-        objective="",
+        training="",
         options=("recipe=opengan", _PIXELS),
         paper=_of((0.818, 0.000, 0.008, 0.000), (0.767, 0.000, 0.004, 0.000)),
     ),
@@ -95,11 +96,11 @@ COMPARED = {
     **_OPENGAN,
     **{
         f"{network} ({score})": Method(
-            objective=objective,
+            training=training,
             kind=kind,
             paper=_CLASSIFIERS.get(f"{network} ({score})", {}),
         )
-        for network, objective in _NETWORKS.items()
+        for network, training in _NETWORKS.items()
         for score, kind in _KINDS.items()
     },
     **_ALL_ATD,
@@ -107,27 +108,27 @@ COMPARED = {
 """Table 1; a network that was trained without attacks stands in for the vision transformer."""
 
 
-def _changed(cifar10: Numbers, *options: str, objective: str = "hat") -> Method:
+def _changed(cifar10: Numbers, *options: str, training: str = "hat") -> Method:
     options = ("recipe=paper", *options)
-    return Method(objective=objective, options=options, paper={"cifar10": cifar10})
+    return Method(training=training, options=options, paper={"cifar10": cifar10})
 
 
 ABLATIONS = {
-    "standard network": _changed((0.706, 0.263, 0.147, 0.029), objective="standard"),
+    "standard network": _changed((0.706, 0.263, 0.147, 0.029), training="standard"),
     "discriminator not trained adversarially": _changed(
         (0.947, 0.741, 0.720, 0.511), "atd.adversarial=false"
     ),
     "no network, generated images attacked too": _changed(
-        (0.916, 0.776, 0.758, 0.546), _PIXELS, "atd.attack_generated=true", objective=""
+        (0.916, 0.776, 0.758, 0.546), _PIXELS, "atd.attack_generated=true", training=""
     ),
-    "no network": _changed((0.923, 0.789, 0.771, 0.560), _PIXELS, objective=""),
+    "no network": _changed((0.923, 0.789, 0.771, 0.560), _PIXELS, training=""),
     **_ALL_ATD,
 }
 """Table 3."""
 
 ATOM = {
     "ATOM": Method(
-        objective="atom",
+        training="atom",
         kind="outlier_class",
         paper=_of((0.983, 0.156, 0.447, 0.067), (0.925, 0.089, 0.728, 0.085)),
     ),

@@ -22,6 +22,7 @@ from atd.experiments.methods import ABLATIONS, ATOM, COMPARED, Method
 from atd.experiments.missing import Record, Runs, run_missing
 from atd.experiments.order import Order
 from atd.experiments.setting import Setting
+from atd.experiments.variants import TRAININGS
 from atd.experiments.workshop import Workshop, network_words
 from atd.metrics import CONDITIONS
 from atd.records import from_json, to_json
@@ -103,7 +104,7 @@ def _measure_all(order: Order, methods: Mapping[str, Method], shown: Shown) -> N
     setting = order.setting
     shop = Workshop(setting, order.work)
     # A network is kept until its last method: methods of one network come one after the other.
-    by_network = sorted(methods, key=lambda name: methods[name].objective)
+    by_network = sorted(methods, key=lambda name: methods[name].training)
     names = {f"{setting.name}/{name}": name for name in by_network}
 
     def measure(row: str, config: Config) -> Record:
@@ -112,7 +113,7 @@ def _measure_all(order: Order, methods: Mapping[str, Method], shown: Shown) -> N
             **to_json(setting),
             "method": names[row],
             "options": _options(method),
-            "network": network_words(config) if method.objective else "none",
+            "network": network_words(config) if method.training else "none",
             "quoted": _quoted(method, config),
         }
         try:
@@ -139,8 +140,7 @@ def _rows(runs: Runs) -> list[MethodRow]:
 
 def _options(method: Method) -> list[str]:
     kind = [] if method.kind == "atd" else [f"detector.kind={method.kind}"]
-    network = [f"pretrain.objective={method.objective}"] if method.objective else []
-    return [*network, *kind, *method.options]
+    return [*TRAININGS.get(method.training, ()), *kind, *method.options]
 
 
 def _measured(shop: Workshop, method: Method, config: Config) -> Record:

@@ -1,26 +1,24 @@
-"""Makes the detectors of a table: a network is trained once for each objective and seed."""
+"""Makes the detectors of the paper's tables, on the networks that all tables share."""
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 import re
 from pathlib import Path
 
 from atd.config import Config
 from atd.data.splits import DataSplits
 from atd.detectors.base import Detector
+from atd.experiments.bench import Bench
 from atd.experiments.methods import Method
 from atd.experiments.setting import Setting
+from atd.experiments.variants import TRAININGS
 from atd.pipeline import Run
 from atd.reporting.wording import plural
 from atd.training.processes import Processes
 from atd.training.tasks import fitted_detector
 
 __all__ = ["Workshop", "network_words"]
-
-_FITTED_FIRST = "msp"
-"""The kind that comes with a network; it needs no fitting of its own."""
 
 
 def network_words(config: Config) -> str:
@@ -41,14 +39,12 @@ class Workshop:
     """
 
     def __init__(self, setting: Setting, work: Path) -> None:
-        self.setting, self.work = setting, work
-        self.ground = functools.lru_cache(maxsize=2)(self._ground)
+        self.setting, self.bench = setting, Bench(setting, work)
 
-    @functools.cached_property
+    @property
     def processes(self) -> Processes:
         """The process that does the work."""
-        run = self.setting.resolved(_FITTED_FIRST, 0, self.work).run
-        return Processes(run.device, run.timeout_minutes)
+        return self.bench.processes
 
     def config(self, method: Method, seed: int) -> Config:
         """All options of a method with a seed.
@@ -56,27 +52,15 @@ class Workshop:
         Raises:
             UserError: An option is unknown or impossible.
         """
-        words = [*method.options]
-        ground = self._folder(seed, method.objective)
-        if method.objective:
-            words.append(f"pretrain.objective={method.objective}")
+        ground = self.bench.folder(method.training, seed)
+        words = [*TRAININGS.get(method.training, ()), *method.options]
         if method.kind != "atd":
             return self.setting.resolved(method.kind, seed, ground, *words)
-        if method.objective:
+        if method.training:
             words.append(f"backbone.weights={ground / 'detector'}")
-        folder = self._folder(seed, method.objective, *method.options, "atd")
+        part = re.sub(r"[^\w.]+", "-", "-".join(["", "atd", *method.options]))
+        folder = self.bench.folder(method.training, seed, part)
         return self.setting.resolved("atd", seed, folder, *words)
-
-    def _folder(self, seed: int, *parts: str) -> Path:
-        name = re.sub(r"[^\w.]+", "-", "-".join([self.setting.name, *filter(None, parts)]))
-        return self.work / f"{name}-{seed}"
-
-    def _ground(self, objective: str, seed: int) -> Run:
-        """A run up to the detector that comes with its network."""
-        config = self.config(Method(objective=objective, kind=_FITTED_FIRST), seed)
-        run = Run(config, self.processes).until("fit")
-        run.save_detector()
-        return run
 
     def detector(self, method: Method, seed: int) -> tuple[Detector, DataSplits]:
         """A trained or fitted detector, in evaluation mode, and the images of its run.
@@ -85,10 +69,10 @@ class Workshop:
             UserError: It cannot be made.
         """
         config = self.config(method, seed)
-        if not method.objective:
+        if not method.training:
             detector, _, splits = Run(config, self.processes).train()
             return detector, splits
-        ground = self.ground(method.objective, seed)
+        ground = self.bench.ground(method.training, seed)
         assert ground.splits is not None
         assert ground.backbone is not None
         if method.kind == "atd":

@@ -12,6 +12,7 @@ from atd.detectors.kinds import KINDS
 from atd.experiments import detectors, speeds
 from atd.experiments.setting import Setting
 from atd.experiments.variants import DEFAULTS
+from atd.experiments.whats import WHATS
 
 
 @pytest.fixture
@@ -61,9 +62,9 @@ def test_speeds_are_of_the_configs_own_size_unless_smoke_is_asked_for(run, asked
     assert asked["setting"].scale == "smoke"
 
 
-@pytest.mark.parametrize("what", reproduce.WHATS)
+@pytest.mark.parametrize("what", WHATS)
 def test_what_is_listed_exists(what):
-    module, line = reproduce.WHATS[what]
+    module, line = WHATS[what]
     assert callable(pkgutil.resolve_name(f"atd.experiments.{module}:reproduce_{what}"))
     assert line
 
@@ -86,3 +87,8 @@ def test_mistakes_are_one_line(fail, tmp_path, words, message):
 def test_a_launcher_is_refused(fail, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert "runs in one process" in fail("detectors")
+
+
+def test_at_scale_paper_the_config_is_the_papers(run, asked, tmp_path):
+    run("detectors", "--scale", "paper", "--output", tmp_path / "page.md")
+    assert asked["setting"].config == "configs/paper.yaml"

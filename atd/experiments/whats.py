@@ -1,0 +1,21 @@
+"""What `python -m atd.reproduce` can make."""
+
+from __future__ import annotations
+
+__all__ = ["WHATS"]
+
+WHATS = {
+    "detectors": ("detectors", "every kind of detector on one backbone a seed"),
+    "objectives": ("detectors", "scores read off backbones trained in every way"),
+    "speeds": ("speeds", "images per second of every kind, on a machine that is idle otherwise"),
+    "findings": ("findings", "the released recipe of ATD and ours under three attacks"),
+    "table1": ("tables", "the methods of the ATD paper, its attack and a stronger one"),
+    "table2": ("transferred", "attacks on other methods, transferred to ATD"),
+    "table3": ("tables", "the paper's ablations"),
+    "table4": ("attack_target", "attacks on the classifier and on the detector"),
+    "table5": ("tables", "ATD and ATOM"),
+}
+"""By WHAT the file beside this one that has its function `reproduce_WHAT`, and what it makes.
+
+The function takes an `atd.experiments.order.Order`; it is imported when it is wanted.
+"""
