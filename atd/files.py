@@ -25,6 +25,7 @@ from atd.exchange import exchange_at_once
 
 __all__ = [
     "clear_litter",
+    "is_special",
     "replacing",
     "replacing_folder",
     "require_ours",
@@ -56,7 +57,7 @@ def replacing(file: Path) -> Iterator[Path]:
     """
     if file.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(file))
-    if _is_special(file):
+    if is_special(file):
         with tempfile.TemporaryDirectory(prefix="atd-") as private:
             temporary = Path(private, "output")
             temporary.touch()
@@ -248,7 +249,7 @@ def _exchange(fresh: Path, folder: Path) -> None:
         os.replace(fresh, folder)
 
 
-def _is_special(file: Path) -> bool:
+def is_special(file: Path) -> bool:
     """Whether a path leads to a device, a pipe or an open descriptor such as `/dev/stdout`."""
     place = file
     for _ in range(40):  # as many links as Linux follows
@@ -257,7 +258,7 @@ def _is_special(file: Path) -> bool:
         if not place.is_symlink():
             break
         place = place.parent / os.readlink(place)
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         return not stat.S_ISREG(file.stat().st_mode)
     return False
 

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
+
 from atd import plan
 from atd.backbones import Backbone
 from atd.backbones.weights import load_weights
@@ -15,6 +17,7 @@ from atd.data.evaluation_sets import EvaluationSets
 from atd.data.ood_tests import listed_tests
 from atd.data.splits import DataSplits
 from atd.detectors.base import Detector
+from atd.detectors.calibration import CalibrationSample
 from atd.detectors.kinds import kind_class
 from atd.errors import UserError
 from atd.evaluation.settings import settings_from
@@ -234,6 +237,8 @@ def _evaluate(run: RunState) -> None:
         threshold_note="accepts 95 % of clean held-out ID images",
         provenance=to_json(found.results.provenance),
     )
+    if len(found.id_val):
+        detector.calibration = CalibrationSample(torch.from_numpy(found.id_val).float())
     run.save_detector(model_card(found.results))
     run.evaluation = found
 

@@ -6,13 +6,14 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 
 FLOORS: list[set[str]] = [
-    {"compiled", "config", "errors", "exchange", "files", "folder_lock", "inference"}
-    | {"metrics", "own_code", "regular_files", "provenance", "records", "launcher", "threads"},
+    {"compiled", "config", "drift", "errors", "exchange", "files", "folder_lock", "inference"}
+    | {"metrics", "order_statistics", "own_code", "regular_files", "provenance", "records"}
+    | {"launcher", "threads"},
     {"attacks", "data"},
     {"backbones", "detectors"},
     {"evaluation", "reporting", "training"},
     {"api", "artefacts", "assessment", "forecast", "pipeline", "plan", "run_folder"}
-    | {"experiments", "run_options", "run_state"},
+    | {"experiments", "run_options", "run_state", "scoring"},
     {"commands", "export", "reproduce", "score"},
 ]
 BESIDE = {("detectors", "backbones"), ("reporting", "evaluation")}

@@ -65,7 +65,12 @@ def test_the_folder_holds_what_the_contract_names(tiny_run):
         "report",
     }
     detector = {entry.name for entry in (folder / "detector").iterdir()}
-    assert detector == {"config.json", "model.safetensors", "README.md"}
+    assert detector == {
+        "config.json",
+        "model.safetensors",
+        "calibration.safetensors",
+        "README.md",
+    }
     report = {entry.name for entry in (folder / "report").iterdir()}
     assert {"results.json", "report.md", "scores.npz"} < report
     assert any(name.endswith(".png") for name in report)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from atd.data.listing import LeftOut, walk_images
 from atd.errors import UserError, printable
 
-__all__ = ["given_images", "require_given"]
+__all__ = ["given_images", "names_as_they_come", "require_given"]
 
 _BLOCK = 2**16
 
@@ -49,8 +49,8 @@ def given_images(names: Sequence[str], left_out: LeftOut, *, null: bool = False)
     """
     for name in names:
         if name == "-":
-            for line in _standard_input(b"\0" if null else b"\n"):
-                yield from _images(line, left_out)
+            for line in names_as_they_come(null=null):
+                yield from _images(line, left_out) if line is not None else ()
         else:
             yield from _images(name, left_out)
 
@@ -66,12 +66,20 @@ def _images(name: str, left_out: LeftOut) -> Iterator[str]:
         left_out.add(reason, os.path.join(name, inside.examples[reason]), count)
 
 
-def _standard_input(end: bytes) -> Iterator[str]:
-    """Names from standard input, with bytes that are not UTF-8 as Python writes them in paths."""
-    rest = b""
+def names_as_they_come(*, null: bool = False) -> Iterator[str | None]:
+    """Names from standard input, with bytes that are not UTF-8 as Python writes them in paths.
+
+    Args:
+        null: Whether they end with NUL instead of a line break.
+
+    Yields:
+        Each name, and None before more of them are waited for.
+    """
+    rest, end = b"", b"\0" if null else b"\n"
     while block := _read_block():
         *names, rest = (rest + block).split(end)
         yield from filter(None, map(_name, names))
+        yield None
     if rest:
         yield from filter(None, [_name(rest)])
 

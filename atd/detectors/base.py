@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from atd.backbones.base import Backbone
+from atd.detectors.calibration import CalibrationSample
 from atd.detectors.config import DetectorConfig
 from atd.detectors.fitting import FitData
 from atd.detectors.identity import house_digest, source_digest
@@ -85,6 +86,7 @@ class Detector(nn.Module, ABC):
             name=name,
         )
         self.backbone = backbone
+        self.calibration: CalibrationSample | None = None
         if backbone is not None:
             # Convolutions take the layout of their weights; this one is the faster one.
             backbone.to(memory_format=torch.channels_last)
@@ -257,11 +259,35 @@ class Detector(nn.Module, ABC):
         return (scores > limit) | ~scores.isfinite()
 
     @final
+    def p_values(self, images: Images) -> Tensor:
+        """Conformal p-values: how unusual images are among the calibration images.
+
+        Of ID images like those of the calibration, at most a share `a` has a p-value of at most
+        `a`, on average over calibrations; so one image alone gets a decision with a guarantee.
+
+        Args:
+            images: As in `score`.
+
+        Returns:
+            (N,) float32; 0 for an image whose score is not finite.
+
+        Raises:
+            UserError: No calibration sample is stored, or the images are unfit.
+        """
+        if self.calibration is None:
+            raise UserError(
+                f"detector {self.config.name}: it has no calibration sample; run python -m "
+                "atd.calibrate DETECTOR --id IMAGES"
+            )
+        return self.calibration.p_values(self.score(images))
+
+    @final
     def save_pretrained(self, folder: str | Path, card: str = "", *, half: bool = False) -> None:
         """Writes a detector folder; an older one is replaced only when the new one is complete.
 
         Args:
-            folder: Where to write `config.json`, `model.safetensors` and `README.md`.
+            folder: Where to write `config.json`, `model.safetensors`, `README.md` and, where
+                there is a calibration sample, `calibration.safetensors`.
             card: The model card in Markdown.
             half: Store large weights in float16, for half the size; they are
                 computed with in float32, and scores may change by a thousandth.

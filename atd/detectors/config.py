@@ -52,6 +52,11 @@ class DetectorConfig:
     threshold: Annotated[float, Range(-1e38, 1e38)] | None = None
     """A score above it is called out-of-distribution."""
     threshold_note: str = "not set"
+    """How it was set, in words."""
+    calibration: dict[str, Any] = field(default_factory=dict)
+    """How `atd.calibrate` set it, in numbers; empty where it did not."""
+    calibration_sha256: str = ""
+    """SHA-256 of `calibration.safetensors`; empty where there is none."""
     training: dict[str, Any] = field(default_factory=dict)
     """The options of the run that made it: a record to read, which nothing acts upon."""
     provenance: dict[str, Any] = field(default_factory=dict)

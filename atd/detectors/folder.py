@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from torch.overrides import TorchFunctionMode
 from atd.config.values import build
 from atd.detectors.base import Detector
 from atd.detectors.build import build_detector
+from atd.detectors.calibration import CALIBRATION_FILE, CalibrationSample
 from atd.detectors.config import FORMAT, DetectorConfig
 from atd.detectors.kinds import KINDS
 from atd.detectors.weights import (
@@ -38,9 +39,16 @@ from atd.errors import UserError
 from atd.files import replacing_folder
 from atd.regular_files import read_regular
 
-__all__ = ["is_detector_folder", "read_config", "read_detector", "write_detector"]
+__all__ = [
+    "as_text",
+    "copy_others",
+    "is_detector_folder",
+    "read_config",
+    "read_detector",
+    "write_detector",
+]
 
-_FILES = ("config.json", "model.safetensors", "README.md")
+_FILES = ("config.json", "model.safetensors", "README.md", CALIBRATION_FILE)
 _LONGEST_CONFIG = 16 * 2**20
 _ATTEMPTS = 100
 
@@ -77,14 +85,21 @@ def write_detector(detector: Detector, folder: Path, card: str = "", *, half: bo
             contiguous = {name: _halved(name, value) for name, value in contiguous.items()}
         weights = save(contiguous)
         digest = hashlib.sha256(weights).hexdigest()
-        config = dataclasses.replace(detector.config, format=FORMAT, weights_sha256=digest)
-        text = json.dumps(dataclasses.asdict(config), indent=2)
+        sample = b"" if detector.calibration is None else detector.calibration.to_bytes()
+        config = dataclasses.replace(
+            detector.config,
+            format=FORMAT,
+            weights_sha256=digest,
+            calibration_sha256=hashlib.sha256(sample).hexdigest() if sample else "",
+        )
         default = f"# {config.name}\n\nAn OOD detector. {config.score}.\n"
         with replacing_folder(folder, ours=is_detector_folder, what="a detector folder") as fresh:
             (fresh / "model.safetensors").write_bytes(weights)
-            (fresh / "config.json").write_text(text + "\n", encoding="utf-8")
+            (fresh / "config.json").write_text(as_text(config), encoding="utf-8")
             (fresh / "README.md").write_text(card or default, encoding="utf-8")
-            _keep_others(folder, fresh)
+            if sample:
+                (fresh / CALIBRATION_FILE).write_bytes(sample)
+            copy_others(folder, fresh, _FILES)
     except (OSError, SafetensorError) as error:
         raise UserError(
             f"{folder}: cannot write the detector ({error}); free some space and run the same "
@@ -126,11 +141,22 @@ def is_detector_folder(folder: Path) -> bool:
         return False
 
 
-def _keep_others(old: Path, fresh: Path) -> None:
+def as_text(config: DetectorConfig) -> str:
+    """The content of `config.json`."""
+    return json.dumps(dataclasses.asdict(config), indent=2) + "\n"
+
+
+def copy_others(old: Path, fresh: Path, written: Sequence[str]) -> None:
+    """Copies what lies in an old folder and is not written anew.
+
+    Raises:
+        UserError: There is a pipe, a socket or a device.
+        OSError: It cannot be copied.
+    """
     if not old.is_dir():
         return
     for entry in old.iterdir():
-        if entry.name in _FILES:
+        if entry.name in written:
             continue
         if entry.is_dir() and not entry.is_symlink():
             shutil.copytree(entry, fresh / entry.name, symlinks=True)
@@ -152,25 +178,27 @@ def read_detector(folder: Path) -> Detector:
     Raises:
         UserError: The folder is no detector, is damaged, or was made by a newer version.
     """
-    with _opened(folder) as (config, weights), torch.inference_mode(False):
-        return _load(folder, config, weights)
+    with _opened(folder) as (config, weights, sample), torch.inference_mode(False):
+        return _load(folder, config, weights, sample)
 
 
 @contextlib.contextmanager
-def _opened(folder: Path) -> Iterator[tuple[DetectorConfig, Weights]]:
-    """Both files of one version of a folder, which may be replaced while it is read."""
+def _opened(folder: Path) -> Iterator[tuple[DetectorConfig, Weights, CalibrationSample | None]]:
+    """All files of one version of a folder, which may be replaced while it is read."""
     for attempt in range(_ATTEMPTS):
         before, last = _stamp(folder), attempt == _ATTEMPTS - 1
         with contextlib.ExitStack() as stack:
             try:
                 config = read_config(folder)
                 weights = stack.enter_context(open_weights(folder / "model.safetensors"))
+                file = folder / CALIBRATION_FILE
+                sample = CalibrationSample.read(file, config.calibration_sha256)
             except UserError:
                 if last or _stamp(folder) == before:
                     raise
                 continue
             if last or _stamp(folder) == before:
-                yield config, weights
+                yield config, weights, sample
                 return
 
 
@@ -182,7 +210,9 @@ def _stamp(folder: Path) -> tuple[int, int] | None:
     return found.st_ino, found.st_mtime_ns
 
 
-def _load(folder: Path, config: DetectorConfig, weights: Weights) -> Detector:
+def _load(
+    folder: Path, config: DetectorConfig, weights: Weights, sample: CalibrationSample | None
+) -> Detector:
     # Fresh weights draw random numbers, which a reader should not notice.
     with torch.random.fork_rng(devices=[]):
         with torch.device("meta"), _Undrawn(), bounded(weights.numbers):
@@ -194,6 +224,7 @@ def _load(folder: Path, config: DetectorConfig, weights: Weights) -> Detector:
             "folder again"
         )
     _fill(detector, weights)
+    detector.calibration = sample
     require_sound(detector, weights.file)
     _try_out(detector.eval().requires_grad_(False), weights.file)
     return detector

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import collections
-import itertools
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
@@ -21,11 +20,12 @@ from atd.data.spreading import cores
 from atd.detectors.base import Detector
 from atd.errors import UserError, printable
 
-__all__ = ["FileScore", "Unreadable", "score_files", "settle_rows"]
+__all__ = ["BATCH", "FileScore", "Unreadable", "score_files", "settle_rows"]
 
 Unreadable = Literal["row", "skip", "error"]
 
-_BATCH = 256
+BATCH = 256
+"""Images that are scored at once."""
 _PART = 16
 """Images of a batch that one thread reads."""
 _AHEAD = 2
@@ -39,34 +39,36 @@ class FileScore:
     Attributes:
         path: The file.
         score: Larger = more likely OOD; None where there is none.
-        is_ood: Whether it is out-of-distribution; None without a threshold. An image in doubt is.
         error: Why there is no score, else empty.
         readable: Whether the file could be decoded.
+        is_ood: Whether it is out-of-distribution; None as long as nobody has decided.
+        p_value: How unusual it is, see `atd.order_statistics.PValues`; None where not asked for.
     """
 
     path: str
     score: float | None
-    is_ood: bool | None
     error: str = ""
     readable: bool = True
+    is_ood: bool | None = None
+    p_value: float | None = None
 
 
 def score_files(
-    detector: Detector, paths: Iterable[str], threshold: float | None, remarks: Remarks
-) -> Iterator[FileScore]:
+    detector: Detector, paths: Iterable[str | None], remarks: Remarks
+) -> Generator[FileScore, None, None]:
     """Scores files one batch after the other, reading ahead.
 
     Args:
         detector: The detector.
-        paths: The files; any number.
-        threshold: A score above it is out-of-distribution.
+        paths: The files; any number. None says that no more are there for the moment, so that
+            those before it are not kept waiting for a whole batch.
         remarks: Takes in what is noticed about the images.
 
     Yields:
         A row for each file, in order.
     """
     for batch, images in _read_ahead(detector, paths, remarks):
-        yield from _score_batch(detector, batch, images, threshold)
+        yield from _score_batch(detector, batch, images)
 
 
 def settle_rows(
@@ -116,7 +118,7 @@ def settle_rows(
 
 
 def _read_ahead(
-    detector: Detector, paths: Iterable[str], remarks: Remarks
+    detector: Detector, paths: Iterable[str | None], remarks: Remarks
 ) -> Iterator[tuple[list[str], list[Tensor | str]]]:
     """Batches of paths with their images, or with the reason where one cannot be read."""
     config = detector.config
@@ -134,43 +136,51 @@ def _read_ahead(
 
     waiting: collections.deque[tuple[list[str], list[Future[tuple[list[Tensor | str], Remarks]]]]]
     waiting = collections.deque()
-    given = iter(paths)
     pool = ThreadPoolExecutor(cores())
     try:
-        while True:
-            batch = list(itertools.islice(given, _BATCH))
+        for batch in _batches(paths):
             if batch:
                 parts = [batch[start : start + _PART] for start in range(0, len(batch), _PART)]
                 waiting.append((batch, [pool.submit(read, part) for part in parts]))
-            if not waiting:
-                return
-            if batch and len(waiting) <= _AHEAD:
-                continue
-            ready, futures = waiting.popleft()
-            results = [future.result() for future in futures]
-            for _, found in results:
-                remarks.add(found)
-            yield ready, [image for images, _ in results for image in images]
+            while waiting and (not batch or len(waiting) > _AHEAD):
+                ready, futures = waiting.popleft()
+                results = [future.result() for future in futures]
+                for _, found in results:
+                    remarks.add(found)
+                yield ready, [image for images, _ in results for image in images]
     finally:
         pool.shutdown(cancel_futures=True)
 
 
+def _batches(paths: Iterable[str | None]) -> Iterator[list[str]]:
+    """Whole batches, and what there is where no more comes; then an empty one, as at the end."""
+    batch: list[str] = []
+    for path in paths:
+        if path is not None:
+            batch.append(path)
+        if len(batch) == BATCH or (path is None and batch):
+            yield batch
+            batch = []
+        if path is None:
+            yield []
+    if batch:
+        yield batch
+    yield []
+
+
 def _score_batch(
-    detector: Detector,
-    batch: Sequence[str],
-    images: Sequence[Tensor | str],
-    threshold: float | None,
+    detector: Detector, batch: Sequence[str], images: Sequence[Tensor | str]
 ) -> list[FileScore]:
     readable = [image for image in images if not isinstance(image, str)]
     scores = iter(detector.score(torch.stack(readable)).tolist() if readable else [])
     rows = []
     for path, image in zip(batch, images, strict=True):
         if isinstance(image, str):
-            rows.append(FileScore(path, None, True, image, readable=False))
+            rows.append(FileScore(path, None, image, readable=False))
             continue
         score = next(scores)
         if math.isfinite(score):
-            rows.append(FileScore(path, score, None if threshold is None else score > threshold))
+            rows.append(FileScore(path, score))
         else:
-            rows.append(FileScore(path, None, True, f"its score is {score}"))
+            rows.append(FileScore(path, None, f"its score is {score}"))
     return rows

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from atd.files import replacing
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ __all__ = [
     "grid",
     "marker",
     "save",
+    "show_image",
 ]
 
 BLUE, VERMILION = "#0072B2", "#D55E00"
@@ -90,3 +93,15 @@ def footer(figure: Figure, *lines: str) -> None:
 def marker(axis: Axes, at: float, label: str) -> None:
     """A dashed vertical line that names a value on the horizontal axis."""
     axis.axvline(at, color="black", linestyle="--", linewidth=1.0, label=label)
+
+
+def show_image(axis: Axes, image: np.ndarray[Any, np.dtype[np.float32]], title: str) -> None:
+    """Shows an image (C, H, W), float in [0, 1], under a title."""
+    pixels = np.moveaxis(image, 0, -1)
+    if pixels.shape[-1] == 1:
+        pixels = np.repeat(pixels, 3, axis=-1)
+    axis.imshow(pixels, interpolation="nearest", vmin=0, vmax=1)
+    axis.set(xticks=[], yticks=[])
+    axis.set_title(title, fontsize=8)
+    for spine in axis.spines.values():
+        spine.set(visible=True, color="0.8", linewidth=0.5)

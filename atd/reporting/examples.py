@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from atd.evaluation.jobs import ScoredSet
-from atd.reporting.drawing import footer, grid
+from atd.reporting.drawing import footer, grid, show_image
 from atd.reporting.wording import basis
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from atd.evaluation.protocol import Evaluation
@@ -36,9 +35,9 @@ def example_figure(evaluation: Evaluation) -> Figure:
     for column, (name, scored, number), (image, attacked) in zip(axes.T, shown, pairs, strict=True):
         index = scored.example_index[number]
         title = f"{'ID' if scored.direction > 0 else 'OOD'}: {name[:15]}"
-        _picture(column[0], image, f"{title}\n{_judged(scored.clean[index], threshold)}")
-        _picture(column[1], ((attacked - image) * gain + 0.5).clip(0, 1), "")
-        _picture(column[2], attacked, _judged(scored.attacked[index], threshold))
+        show_image(column[0], image, f"{title}\n{_judged(scored.clean[index], threshold)}")
+        show_image(column[1], ((attacked - image) * gain + 0.5).clip(0, 1), "")
+        show_image(column[2], attacked, _judged(scored.attacked[index], threshold))
     for row, label in zip(axes, ("image", f"change x {gain:.3g}", "attacked"), strict=True):
         row[0].set_ylabel(label)
     footer(figure, f"{evaluation.results.detector.name}. {basis(evaluation.results)}")
@@ -62,14 +61,3 @@ def _images(scored: ScoredSet, number: int) -> tuple[Pixels, Pixels]:
 
 def _judged(score: float, threshold: float) -> str:
     return f"{score:.3g}, {'flagged' if score > threshold else 'accepted'}"
-
-
-def _picture(axis: Axes, image: Pixels, title: str) -> None:
-    pixels = np.moveaxis(image, 0, -1)
-    if pixels.shape[-1] == 1:
-        pixels = np.repeat(pixels, 3, axis=-1)
-    axis.imshow(pixels, interpolation="nearest", vmin=0, vmax=1)
-    axis.set(xticks=[], yticks=[])
-    axis.set_title(title, fontsize=8)
-    for spine in axis.spines.values():
-        spine.set(visible=True, color="0.8", linewidth=0.5)

@@ -361,7 +361,7 @@ def test_names_are_read_as_they_come(monkeypatch, detector, images):
     """A list without an end is scored all the same, in order."""
     served = itertools.count()
     names = (str(images[0] / f"{next(served) % 70:02}.png") for _ in itertools.repeat(None))
-    rows = score_files(Detector.from_pretrained(detector), names, None, Remarks())
+    rows = score_files(Detector.from_pretrained(detector), names, Remarks())
     first = list(itertools.islice(rows, 1000))
     assert next(served) <= 1000 + 4 * 256
     assert [row.path for row in first[:70]] == [row.path for row in first[70:140]]
@@ -369,13 +369,13 @@ def test_names_are_read_as_they_come(monkeypatch, detector, images):
 
 def together(processes, folder, names, stop):
     """What two processes give, run by each of them."""
-    from atd.commands.together import score_together
+    from atd.scoring.together import score_together
 
     detector = Detector.from_pretrained(folder)
     rows = score_together(
         processes,
         names if processes.is_main else [],
-        lambda some, remarks: score_files(detector, some, 0.0, remarks),
+        lambda some, remarks: score_files(detector, some, remarks),
         Remarks(),
     )
     with contextlib.closing(rows):
@@ -387,7 +387,7 @@ def test_processes_share_the_work_and_keep_the_order(pool, tmp_path, detector, i
     names = [str(images[0] / f"{index % 70:02}.png") for index in range(2100)]
     names[5] = names[1500] = str(tmp_path / "missing.png")
     first, second = pool(together, str(detector), names, stop)
-    alone = list(score_files(Detector.from_pretrained(detector), names[:1100], 0.0, Remarks()))
+    alone = list(score_files(Detector.from_pretrained(detector), names[:1100], Remarks()))
     assert second == []
     assert [path for path, _, _ in first] == names[:stop]
     for row, (_, value, error) in zip(alone, first, strict=False):

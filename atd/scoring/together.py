@@ -14,11 +14,11 @@ __all__ = ["score_together"]
 _ROUND = 1024
 """Images that a process gets at a time."""
 
-Score = Callable[[Iterable[str], Remarks], Iterator[FileScore]]
+Score = Callable[[Iterable[str | None], Remarks], Iterator[FileScore]]
 
 
 def score_together(
-    processes: Processes, paths: Iterable[str], score: Score, remarks: Remarks
+    processes: Processes, paths: Iterable[str | None], score: Score, remarks: Remarks
 ) -> Generator[FileScore, None, None]:
     """Shares files among processes; each of them has to run through the result.
 
@@ -33,7 +33,7 @@ def score_together(
     """
     given = iter(paths)
     while True:
-        parts: list[list[str]] = []
+        parts: list[list[str | None]] = []
         if processes.is_main:
             parts = [list(itertools.islice(given, _ROUND)) for _ in range(processes.count)]
         parts = processes.agree(parts)
