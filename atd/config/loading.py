@@ -29,6 +29,10 @@ _PAPER: dict[str, Any] = {
     "atd.normalisation": "batch",
     "atd.finetune": False,
     "atd.alpha": 0.5,
+    "atd.steps": 10,  # the paper does not say; its released code takes as many
+    "atd.step_schedule": "constant",
+    "atd.attack_start": "random",
+    "atd.ema": 0.0,
 }
 _RECIPES = {
     "paper": _PAPER,

@@ -165,10 +165,10 @@ class Config:
     """All options of a run."""
 
     recipe: Literal["default", "paper", "published", "opengan"] = "default"
-    """`paper` sets the features, generator, weights and normalisation of the ATD paper, `published`
-    what its released code does instead (`atd.as_released`), `opengan` those of OpenGAN, which is
-    attacked nowhere (with atd.features=pixels: OpenGAN-pixel). Options on the command line win over
-    it; those of the file win if the file itself names the recipe."""
+    """`paper` sets the features, generator, attack, weights and normalisation of the ATD paper,
+    `published` what its released code does instead (`atd.as_released`), `opengan` those of OpenGAN,
+    which is attacked nowhere (with atd.features=pixels: OpenGAN-pixel). Options on the command line
+    win over it; those of the file win if the file itself names the recipe."""
     run: RunConfig = field(default_factory=RunConfig)
     data: DataConfig = field(default_factory=DataConfig)
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
