@@ -58,7 +58,7 @@ def examples(*, slow: bool) -> list[str]:
 def folder(tiny_run, tmp_path):
     """What a reader has at hand."""
     shutil.copytree(tiny_run.folder, tmp_path / "checkpoints" / "digits")
-    for name in ("train.py", "evaluate.py", "configs"):
+    for name in ("train.py", "evaluate.py", "configs", "examples"):
         (tmp_path / name).symlink_to(ROOT / name)
     generator = np.random.default_rng(0)
 

@@ -28,7 +28,8 @@ async function decode(path) {
   const image = sharp(path, { ignoreIcc: true, failOn: "truncated", limitInputPixels: false });
   const { depth, space } = await image.metadata();
   if (depth !== "uchar") throw new Error("more than 8 bits a channel; convert it to 8 bits");
-  if (space === "cmyk") throw new Error("CMYK, of which Pillow makes other colours; convert it to RGB");
+  if (space === "cmyk")
+    throw new Error("CMYK, of which Pillow makes other colours; convert it to RGB");
   const turned = image.autoOrient().toColourspace("srgb").ensureAlpha().raw();
   const { data, info } = await turned.toBuffer({ resolveWithObject: true });
   const rows = (top, count) => data.subarray(4 * info.width * top, 4 * info.width * (top + count));
@@ -50,7 +51,12 @@ async function row(detector, path) {
   const { threshold } = detector.manifest;
   try {
     const value = await score(detector, path);
-    return { path, score: value, is_ood: threshold === null ? null : value > threshold, error: null };
+    return {
+      path,
+      score: value,
+      is_ood: threshold === null ? null : value > threshold,
+      error: null,
+    };
   } catch (error) {
     return { path, score: null, is_ood: true, error: error.message.replace(/\s+/g, " ").trim() };
   }

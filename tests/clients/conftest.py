@@ -16,6 +16,7 @@ from PIL import Image
 from atd.commands import score
 from atd.detectors.build import build_detector
 from atd.detectors.config import DetectorConfig
+from atd.detectors.export import export_detector
 
 SIZE = 32
 READABLE = ("noise", "grey", "tiny", "photo", "turned", "tall", "plain")
@@ -104,6 +105,13 @@ def detector(pictures, tmp_path_factory):
     score.main([*words, "--output", str(root / "rows.jsonl")])
     rows = [json.loads(line) for line in (root / "rows.jsonl").read_text().splitlines()]
     return SimpleNamespace(folder=root / "detector", rows=rows)
+
+
+@pytest.fixture(scope="session")
+def exported(detector):
+    """The folder of an export to ONNX."""
+    pytest.importorskip("onnxscript", reason='ONNX is optional: pip install "atd[onnx]"')
+    return export_detector(detector.folder, detector.folder.parent / "export", ["onnx"])
 
 
 @pytest.fixture(scope="session")

@@ -9,23 +9,23 @@ from pathlib import Path
 
 import pytest
 
-from atd.detectors.export import export_detector
-
 CLIENT = Path(__file__).parents[2] / "examples" / "node"
+
+pytestmark = pytest.mark.xdist_group("clients")  # one process shares what is made once
 
 
 @pytest.mark.slow
-def test_it_says_what_atd_score_says(detector, tmp_path, same, program, need):
-    pytest.importorskip("onnxscript", reason='ONNX is optional: pip install "atd[onnx]"')
+def test_it_says_what_atd_score_says(detector, exported, tmp_path, same, program, need):
     node, npm = program("node"), program("npm")
+    version = subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout
+    need(int(version.strip("v\n").split(".")[0]) >= 20, f"Node 20, and this is {version.strip()}")
     client = tmp_path / "client"
     shutil.copytree(CLIENT, client, ignore=shutil.ignore_patterns("node_modules"))
     install = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
     done = subprocess.run(install, cwd=client, capture_output=True, text=True, timeout=300)
     need(done.returncode == 0, f"the npm registry: {done.stderr.strip()[-200:]}")
-    export = export_detector(detector.folder, tmp_path / "export", ["onnx"])
     done = subprocess.run(
-        [node, client / "score.mjs", export, *(row["path"] for row in detector.rows)],
+        [node, client / "score.mjs", exported, *(row["path"] for row in detector.rows)],
         capture_output=True,
         text=True,
         check=True,

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from atd.detectors.export import export_detector
-
 CLIENT = Path(__file__).parents[2] / "examples" / "python"
+
+pytestmark = pytest.mark.xdist_group("clients")  # one process shares what is made once
 
 
 @pytest.fixture(scope="module")
@@ -33,16 +33,14 @@ def stranger(tmp_path_factory, need):
 
 
 @pytest.mark.slow
-def test_it_says_what_atd_score_says_without_torch(stranger, detector, pictures, tmp_path, same):
-    pytest.importorskip("onnxscript", reason='ONNX is optional: pip install "atd[onnx]"')
-    export = export_detector(detector.folder, tmp_path / "export", ["onnx"])
+def test_it_says_what_atd_score_says_without_torch(stranger, detector, exported, same):
     for module in ("torch", "atd"):
         found = subprocess.run([stranger, "-I", "-c", f"import {module}"], stderr=subprocess.PIPE)
         assert found.returncode == 1, module
         assert b"ModuleNotFoundError" in found.stderr
     paths = [row["path"] for row in detector.rows]
     done = subprocess.run(
-        [stranger, "-I", CLIENT / "score.py", export / "detector.onnx", *paths],
+        [stranger, "-I", CLIENT / "score.py", exported / "detector.onnx", *paths],
         capture_output=True,
         text=True,
         check=True,

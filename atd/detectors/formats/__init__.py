@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from atd.detectors.formats import onnx, pt2
+from atd.detectors.formats import onnx, pt2, web
 from atd.detectors.formats.traced import Part, Run, Traced
 from atd.errors import UserError, printable
 
@@ -30,12 +30,14 @@ class Format:
         write: Writes it; see this module.
         packages: What it needs besides this package.
         install: What brings those packages.
+        check: Raises a `UserError` where anything else is missing.
     """
 
     path: str
     write: Callable[[Traced, Path], Run]
     packages: tuple[str, ...] = ()
     install: str = 'pip install "atd[onnx]"'
+    check: Callable[[], object] = tuple
 
     def name(self, part: Part) -> str:
         """File or folder within the export."""
@@ -45,6 +47,7 @@ class Format:
 FORMATS = {
     "pt2": Format("{part}.pt2", pt2.write),
     "onnx": Format("{part}.onnx", onnx.write, _ONNX),
+    "web": Format("web", web.write, _ONNX, check=web.runtime),
 }
 
 
@@ -70,3 +73,4 @@ def check_formats(names: Sequence[str]) -> None:
             raise UserError(
                 f"--formats {name}: it needs {', '.join(missing)}: {FORMATS[name].install}"
             )
+        FORMATS[name].check()

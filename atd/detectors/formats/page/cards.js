@@ -1,11 +1,11 @@
 /* The list of pictures: a card for each, which opens its explanation. */
 
-import { decisionOf, number } from "./words.js";
+import { decisionOf, element, number } from "./words.js";
 
-/** A picture's card; `show(picture)` fills it in, and `onOpen(picture)` is called when it is chosen. */
+/** A picture's card, which `show` fills in; `onOpen(picture)` is called when it is chosen. */
 export function card(picture, onOpen) {
-  const item = document.createElement("li");
-  const button = document.createElement("button");
+  const item = element("li");
+  const button = element("button");
   button.type = "button";
   button.append(...["frame", "name", "decision", "score"].map((name) => part(name)));
   button.querySelector(".name").textContent = picture.path.split("/").pop();
@@ -21,7 +21,8 @@ export function show(picture, threshold) {
   const [frame, , decision, score] = picture.card.firstChild.children;
   picture.card.className = `card ${kind}`;
   decision.replaceChildren(part("mark", mark), label);
-  score.textContent = picture.error ?? (picture.score === undefined ? "" : `score ${number(picture.score)}`);
+  score.textContent =
+    picture.error ?? (picture.score === undefined ? "" : `score ${number(picture.score)}`);
   if (picture.thumbnail && !frame.firstChild) {
     const image = new Image();
     image.src = picture.thumbnail;
@@ -30,12 +31,11 @@ export function show(picture, threshold) {
   }
 }
 
-/** A span of a class; `decision` and the like stay empty until there is something to say. */
+/** A span of a class; most stay empty until there is something to say. */
 function part(name, text = "") {
-  const made = document.createElement("span");
+  const made = element("span", text);
   made.className = name;
   if (name === "mark") made.setAttribute("aria-hidden", "true");
-  made.textContent = text;
   return made;
 }
 

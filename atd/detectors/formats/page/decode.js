@@ -13,7 +13,11 @@ export async function decode(file) {
   });
   const problem = damage(new Uint8Array(bytes));
   if (problem) throw new Error(problem);
-  const options = { colorSpaceConversion: "none", premultiplyAlpha: "none", imageOrientation: "from-image" };
+  const options = {
+    colorSpaceConversion: "none",
+    premultiplyAlpha: "none",
+    imageOrientation: "from-image",
+  };
   const bitmap = await createImageBitmap(new Blob([bytes]), options).catch(() => {
     throw new Error("of no format that this browser reads, or damaged");
   });
@@ -71,5 +75,7 @@ export function canvasIsExact() {
     data[index] = index % 4 === 3 ? 255 : (index * 2654435761) >>> 24;
   });
   context.putImageData(drawn, 0, 0);
-  return context.getImageData(0, 0, 64, 64).data.every((value, index) => value === drawn.data[index]);
+  return context
+    .getImageData(0, 0, 64, 64)
+    .data.every((value, index) => value === drawn.data[index]);
 }

@@ -2,7 +2,7 @@
 
 import { ask } from "./asking.js";
 import { rangeOf, strip } from "./strip.js";
-import { counted, decisionOf, explain, number } from "./words.js";
+import { counted, decisionOf, element, explain, number } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
 const dialog = $("detail");
@@ -26,10 +26,6 @@ dialog.addEventListener("close", () => {
   shown = undefined;
   URL.revokeObjectURL(source);
 });
-
-export function isOpen() {
-  return dialog.open;
-}
 
 export function close() {
   dialog.close();
@@ -62,7 +58,7 @@ function fill(picture) {
   $("detail-decision").className = `decision ${decision.kind}`;
   $("detail-decision").textContent = `${decision.mark} ${decision.label}`;
   const words = scored ? explain(picture.score, facts) : [reason(picture)];
-  $("detail-words").replaceChildren(...words.map(paragraph));
+  $("detail-words").replaceChildren(...words.map((text) => element("p", text)));
   $("detail-strip").replaceChildren(...(scored ? [drawing(picture, decision.kind)] : []));
   $("detail-size").textContent = scored ? `your picture, ${picture.width} × ${picture.height}` : "";
   $("occlude-words").textContent = "";
@@ -71,7 +67,7 @@ function fill(picture) {
   if (!scored) return;
   source = URL.createObjectURL(picture.file);
   $("detail-picture").src = source;
-  look(picture);
+  look(picture).catch(() => {}); // the file is gone: its score stays
 }
 
 function reason({ error }) {
@@ -79,23 +75,27 @@ function reason({ error }) {
   return `There is no score: ${error}. A picture in doubt is never taken for in-distribution.`;
 }
 
-function paragraph(text) {
-  const made = document.createElement("p");
-  made.textContent = text;
-  return made;
-}
-
 function drawing(picture, kind) {
   const { facts, pictures } = context;
   const scores = pictures().flatMap(({ score }) => (score === undefined ? [] : [score]));
   const marks = [{ score: picture.score, kind, chosen: true }];
-  const side = facts.threshold === null ? "" : `, ${picture.score > facts.threshold ? "above" : "not above"} the threshold`;
-  return strip(facts, rangeOf(scores, facts), marks, `Score ${number(picture.score)}${side}`, $("detail-strip").clientWidth || 300);
+  const side =
+    facts.threshold === null
+      ? ""
+      : `, ${picture.score > facts.threshold ? "above" : "not above"} the threshold`;
+  return strip(
+    facts,
+    rangeOf(scores, facts),
+    marks,
+    `Score ${number(picture.score)}${side}`,
+    $("detail-strip").clientWidth || 300,
+  );
 }
 
+/** Draws what the detector sees; whether the picture is still the one that is shown. */
 async function look(picture) {
   const { seen, channels, size } = await ask("look", picture.file);
-  if (picture !== shown) return;
+  if (picture !== shown) return false;
   const image = new ImageData(size, size);
   for (let pixel = 0; pixel < size * size; pixel++) {
     for (let channel = 0; channel < 3; channel++) {
@@ -107,28 +107,40 @@ async function look(picture) {
   canvas.width = canvas.height = size;
   canvas.getContext("2d").putImageData(image, 0, 0);
   $("detail-seen-words").textContent = `what the detector sees, ${size} × ${size}`;
+  return true;
 }
 
 async function occlude() {
   const picture = shown;
-  const words = $("occlude-words");
-  const { falls, grid } = await ask("occlude", picture.file, (share) => {
-    if (picture === shown) words.textContent = `Covering one place after the other … ${Math.round(100 * share)} %`;
-  });
-  if (picture !== shown) return;
+  const say = (text) => {
+    if (picture === shown) $("occlude-words").textContent = text;
+  };
+  try {
+    const { falls, grid } = await ask("occlude", picture.file, (share) =>
+      say(`Covering one place after the other … ${Math.round(100 * share)} %`),
+    );
+    if (!(await look(picture))) return;
+    const most = Math.max(...falls.map(Math.abs));
+    tint(falls, grid, most || 1);
+    say(
+      `${counted(falls.length, "place")} were covered, one after the other. Orange: covered, the ` +
+        "score falls, so this part makes the picture look out-of-distribution. Blue: covered, " +
+        `the score rises. The largest change is ${number(most)}.`,
+    );
+  } catch (error) {
+    say(error.message);
+  }
+}
+
+/** Lays the falls of the score over what the detector sees. */
+function tint(falls, grid, most) {
   const canvas = $("detail-seen");
   const step = canvas.width / grid;
-  const most = Math.max(...falls.map(Math.abs)) || 1;
-  await look(picture);
   const drawing = canvas.getContext("2d");
   falls.forEach((fall, place) => {
     const strength = 0.75 * (Math.abs(fall) / most);
-    drawing.fillStyle = fall > 0 ? `rgb(224 122 31 / ${strength})` : `rgb(47 111 219 / ${strength})`;
     const [row, column] = [Math.floor(place / grid), place % grid];
+    drawing.fillStyle = `rgb(${fall > 0 ? "224 122 31" : "47 111 219"} / ${strength})`;
     drawing.fillRect(column * step, row * step, step, step);
   });
-  words.textContent =
-    `${counted(falls.length, "place")} were covered, one after the other. Orange: covered, the score falls, so ` +
-    "this part makes the picture look out-of-distribution. Blue: covered, the score rises. " +
-    `The largest change is ${number(most)}.`;
 }

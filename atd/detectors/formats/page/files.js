@@ -43,7 +43,9 @@ async function walk(entry, found, given) {
     return;
   }
   const children = await childrenOf(entry);
-  children.sort((one, other) => one.isDirectory - other.isDirectory || compare(one.name, other.name));
+  children.sort(
+    (one, other) => one.isDirectory - other.isDirectory || compare(one.name, other.name),
+  );
   for (const child of children) await walk(child, found, false);
 }
 

@@ -39,7 +39,13 @@ export function strip(facts, [low, high], marks, label, width) {
 /** The sides of the threshold, tinted. */
 function sides(limit, width, base) {
   const box = (from, to, kind) =>
-    node("rect", { x: from, y: TOP, width: Math.max(0, to - from), height: base - TOP, class: `side ${kind}` });
+    node("rect", {
+      x: from,
+      y: TOP,
+      width: Math.max(0, to - from),
+      height: base - TOP,
+      class: `side ${kind}`,
+    });
   if (limit === null) return [box(EDGE, width - EDGE, "scored")];
   return [box(EDGE, limit, "in"), box(limit, width - EDGE, "out")];
 }
@@ -68,7 +74,8 @@ function threshold(limit, value, width, base) {
 }
 
 function mark(x, kind, chosen, base) {
-  if (!chosen) return node("line", { x1: x, x2: x, y1: base + 3, y2: base + 14, class: `tick ${kind}` });
+  if (!chosen)
+    return node("line", { x1: x, x2: x, y1: base + 3, y2: base + 14, class: `tick ${kind}` });
   const group = node("g", { class: `pin ${kind}` });
   group.append(
     node("line", { x1: x, x2: x, y1: TOP + 4, y2: base }),

@@ -3,19 +3,22 @@
 const FORMULA = /^[=+\-@\uff1d\uff0b\uff0d\uff20]/;
 
 /**
- * @param {{path: string, score?: number, error?: string}[]} pictures Those that are done.
+ * @param {{path: string, score?: number, error?: string}[]} pictures Those that wait are left out.
  * @param {number | null} threshold
  * @returns {string} Columns path, score, is_ood, error. A picture without a score is never taken
  *   for in-distribution: its `is_ood` is true.
  */
 export function asCsv(pictures, threshold) {
-  const rows = pictures.map(({ path, score, error }) => [
+  const done = pictures.filter(({ score, error }) => error || score !== undefined);
+  const rows = done.map(({ path, score, error }) => [
     shown(path, "./"),
     error ? "" : String(Number(score.toPrecision(9))), // float32, exactly
     error ? "true" : threshold === null ? "" : String(score > threshold),
     shown(error ?? "", "'"),
   ]);
-  const lines = [["path", "score", "is_ood", "error"], ...rows].map((row) => row.map(quoted).join(","));
+  const lines = [["path", "score", "is_ood", "error"], ...rows].map((row) =>
+    row.map(quoted).join(","),
+  );
   return lines.map((line) => `${line}\n`).join("");
 }
 

@@ -20,7 +20,8 @@ export function decisionOf(picture, threshold) {
 
 /** A number with four significant digits, and a minus that is as wide as a plus. */
 export function number(value) {
-  const text = Math.abs(value) >= 1e5 ? value.toExponential(3) : String(Number(value.toPrecision(4)));
+  const text =
+    Math.abs(value) >= 1e5 ? value.toExponential(3) : String(Number(value.toPrecision(4)));
   return text.replace("-", "−");
 }
 
@@ -58,6 +59,13 @@ function rank(score, calibration) {
     `Of the ${total} in-distribution pictures it was calibrated with, ` +
     `${higher.toLocaleString("en")} (${percent} %) ${higher === 1 ? "has" : "have"} a score as high or higher.`
   );
+}
+
+/** An element that holds a text. */
+export function element(name, text = "") {
+  const made = document.createElement(name);
+  made.textContent = text;
+  return made;
 }
 
 /** "3 pictures", "1 picture". */
