@@ -20,6 +20,7 @@ from atd.detectors.base import Detector
 from atd.detectors.calibration import CalibrationSample
 from atd.detectors.kinds import kind_class
 from atd.errors import UserError
+from atd.evaluation.expense import richest_evaluation, seconds_per_step
 from atd.evaluation.settings import settings_from
 from atd.evaluation.several import evaluate_detectors
 from atd.records import to_json
@@ -27,7 +28,6 @@ from atd.reporting.card import model_card
 from atd.reporting.report import write_report
 from atd.run_state import RunState
 from atd.training.contact import in_contact
-from atd.training.objectives import objective_of
 from atd.training.tasks import (
     adversarial_gan,
     fitted_detector,
@@ -134,24 +134,8 @@ def stages_of(config: Config) -> list[Stage]:
     return [stage for stage in STAGES if stage.applies(config)]
 
 
-def _pretrains(config: Config) -> bool:
-    return config.atd.features == "backbone" and not config.backbone.weights
-
-
-def _needs_helper(config: Config) -> bool:
-    return _pretrains(config) and objective_of(config.pretrain.objective).helped
-
-
-def _takes_weights(config: Config) -> bool:
-    return config.atd.features == "backbone" and bool(config.backbone.weights)
-
-
-def _is_atd(config: Config) -> bool:
-    return config.detector_kind == "atd"
-
-
 def _is_fitted(config: Config) -> bool:
-    return not _is_atd(config)
+    return not plan.is_atd(config)
 
 
 def _always(_: Config) -> bool:
@@ -215,6 +199,7 @@ def _evaluate(run: RunState) -> None:
     assert detector is not None
     assert splits is not None
     run.save_detector()
+    _settle_evaluation(run, detector, splits)
     settings = settings_from(
         run.config,
         device=run.processes.device,
@@ -243,6 +228,28 @@ def _evaluate(run: RunState) -> None:
     run.evaluation = found
 
 
+def _settle_evaluation(run: RunState, detector: Detector, splits: DataSplits) -> None:
+    """Fits the evaluation into what is left of the budget, once."""
+    budget = run.config.run.seconds
+    if not budget or run.clock.settled:
+        return
+    config, sets = run.config, (splits.id_test, *splits.ood_test.values())
+    left = budget - run.clock.spent
+    evaluate = richest_evaluation(
+        dataclasses.replace(config.evaluate, baselines=run.baselines),
+        seconds_per_step(detector, run.processes.device),
+        [len(images) for images in sets],
+        scores=kind_class(config.detector_kind).info.passes or 1.0,
+        comparable=run.backbone is not None,
+        seconds=left,
+    )
+    run.settle(dataclasses.replace(config, evaluate=evaluate))
+    run.say(
+        f"{max(0.0, left):.0f} s of the budget are left: {evaluate.tier} tier, "
+        f"{evaluate.limit} images a set"
+    )
+
+
 def _report(run: RunState) -> None:
     if run.processes.is_main:
         assert run.evaluation is not None
@@ -252,10 +259,12 @@ def _report(run: RunState) -> None:
 
 
 STAGES: tuple[Stage, ...] = (
-    Stage("helper", (), "helper", ("state",), _needs_helper, _helper, plan.helper),
-    Stage("pretrain", ("helper",), "backbone", ("state",), _pretrains, _pretrain, plan.pretrain),
-    Stage("weights", (), "backbone", (), _takes_weights, _weights, plan.weights),
-    Stage("atd", ("backbone",), "detector", ("state",), _is_atd, _atd, plan.atd),
+    Stage("helper", (), "helper", ("state",), plan.needs_helper, _helper, plan.helper),
+    Stage(
+        "pretrain", ("helper",), "backbone", ("state",), plan.pretrains, _pretrain, plan.pretrain
+    ),
+    Stage("weights", (), "backbone", (), plan.takes_weights, _weights, plan.weights),
+    Stage("atd", ("backbone",), "detector", ("state",), plan.is_atd, _atd, plan.atd),
     Stage("fit", ("backbone",), "detector", ("detector",), _is_fitted, _fit, plan.fit),
     Stage(
         "evaluate",

@@ -1,22 +1,64 @@
-"""What each stage of a run would do, in a few words."""
+"""Which stages a run has, and what each would do, in a few words."""
 
 from __future__ import annotations
 
 from atd.config import Config
 from atd.detectors.kinds import kind_class
+from atd.training.objectives import objective_of
 
-__all__ = ["atd", "evaluate", "fit", "helper", "pretrain", "report", "weights"]
+__all__ = [
+    "atd",
+    "evaluate",
+    "fit",
+    "helper",
+    "is_atd",
+    "needs_helper",
+    "pretrain",
+    "pretrains",
+    "report",
+    "takes_weights",
+    "trainings",
+    "weights",
+]
+
+
+def pretrains(config: Config) -> bool:
+    """Whether a run trains its backbone."""
+    return config.atd.features == "backbone" and not config.backbone.weights
+
+
+def needs_helper(config: Config) -> bool:
+    """Whether it trains a helper before."""
+    return pretrains(config) and objective_of(config.pretrain.objective).helped
+
+
+def takes_weights(config: Config) -> bool:
+    """Whether it is given its backbone."""
+    return config.atd.features == "backbone" and bool(config.backbone.weights)
+
+
+def is_atd(config: Config) -> bool:
+    """Whether it trains a discriminator; other kinds are fitted."""
+    return config.detector_kind == "atd"
+
+
+def trainings(config: Config) -> set[str]:
+    """The stages of a run that train."""
+    applies = {"helper": needs_helper, "pretrain": pretrains, "atd": is_atd}
+    return {stage for stage, applied in applies.items() if applied(config)}
 
 
 def helper(config: Config) -> str:
     """The standard training of HAT's helper."""
-    return f"{config.pretrain.helper_epochs} epochs of standard training"
+    options = config.pretrain
+    return f"{_length(options.helper_epochs, options.helper_min_steps)} of standard training"
 
 
 def pretrain(config: Config) -> str:
     """The robust pre-training."""
     options = config.pretrain
-    return f"{options.epochs} epochs of {options.objective}, epsilon {_levels(options.epsilon)}"
+    length = _length(options.epochs, options.min_steps)
+    return f"{length} of {options.objective}, epsilon {_levels(options.epsilon)}"
 
 
 def weights(config: Config) -> str:
@@ -30,7 +72,8 @@ def atd(config: Config) -> str:
     attack = f"PGD-{options.steps} at epsilon {_levels(options.epsilon)}"
     pixels = "" if options.features == "backbone" else ", on pixels: no backbone"
     attack = attack if options.adversarial else "no attack"
-    return f"{options.epochs} epochs, {attack}, generator {options.generator}{pixels}"
+    length = _length(options.epochs, options.min_steps)
+    return f"{length}, {attack}, generator {options.generator}{pixels}"
 
 
 def fit(config: Config) -> str:
@@ -56,6 +99,12 @@ def evaluate(config: Config) -> str:
 def report(config: Config) -> str:
     """The report."""
     return f"{config.run.folder / 'report'}"
+
+
+def _length(epochs: int, least: int) -> str:
+    if epochs == 1 and least:
+        return f"at least {least} steps"
+    return f"{epochs} epochs"
 
 
 def _levels(epsilon: float) -> str:

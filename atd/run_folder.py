@@ -72,7 +72,7 @@ class RunFolder:
             UserError: The folder belongs to a run with other options, is in use by another
                 process, holds a file where a folder belongs, or cannot be written.
         """
-        stored = self._stored_config()
+        stored = self.stored_config()
         different = [] if stored is None else differences(stored, config)
         fresh = not self._has_trained()
         if stored is not None and not fresh:
@@ -107,7 +107,7 @@ class RunFolder:
         made = (self.detector, self._finished)
         return any(self.state.glob("*.safetensors")) or any(map(os.path.lexists, made))
 
-    def _stored_config(self) -> Config | None:
+    def stored_config(self) -> Config | None:
         """The options of the run so far; None for a new folder. A damaged file has a copy."""
         problem: UserError | None = None
         for file in (self.config, self._config_copy):
@@ -223,7 +223,7 @@ class RunFolder:
         """Whether the run once came to its end with just these options."""
         if not (os.path.exists(self._finished) and os.path.exists(self.config)):
             return False
-        stored = self._stored_config()
+        stored = self.stored_config()
         if stored is None:
             return False
         return of_execution(differences(stored, config))

@@ -10,12 +10,14 @@ from tqdm import tqdm
 
 from atd.backbones import Backbone, allow_import
 from atd.backbones.weights import require_weights
+from atd.clock import Clock
 from atd.config import Config
 from atd.data.fingerprint import fingerprint_images
 from atd.data.splits import DataSplits, load_splits
 from atd.detectors.base import Detector
 from atd.detectors.kinds import resolved
 from atd.run_folder import RunFolder
+from atd.settling import settled
 from atd.training.adversarial_gan import AdversarialGan
 from atd.training.ingredients import Ingredients
 from atd.training.logbook import Logbook
@@ -49,7 +51,10 @@ class RunState:
     def __init__(
         self, config: Config, processes: Processes, splits: DataSplits | None = None
     ) -> None:
-        config = resolved(config)
+        self.clock = Clock(config.run.folder)
+        self.baselines = config.evaluate.baselines
+        plan = settled(config)
+        self.reasons, config = plan.reasons, resolved(plan.config)
         self.config, self.processes, self.splits = config, processes, splits
         self.folder = RunFolder(config.run.folder)
         rank_log = self.folder.rank_log(processes.rank)
@@ -71,7 +76,11 @@ class RunState:
             UserError: The folder is another run's, or the images are not what they should be.
         """
         self.processes.on_main(lambda: self.folder.claim(self.config))
+        if self.config.run.seconds:
+            self.clock.start()
         self.log.start(self.processes)
+        for line in self.reasons:
+            self.say(line)
         if self.config.atd.features == "backbone" and self.config.backbone.weights:
             require_weights(Path(self.config.backbone.weights))
         if self.splits is None:
@@ -109,6 +118,16 @@ class RunState:
             save_minutes=self.config.run.save_minutes,
             extendable=extendable,
         )
+
+    def settle(self, config: Config) -> None:
+        """Goes on with other options of the evaluation, also when it is resumed.
+
+        Args:
+            config: The options.
+        """
+        self.config = config
+        self.processes.on_main(lambda: self.folder.claim(config))
+        self.clock.settle()
 
     def say(self, text: str) -> None:
         """Tells the user something, once."""

@@ -12,8 +12,9 @@ FLOORS: list[set[str]] = [
     {"attacks", "data"},
     {"backbones", "detectors"},
     {"evaluation", "reporting", "training"},
-    {"api", "artefacts", "assessment", "forecast", "pipeline", "plan", "run_folder"}
-    | {"experiments", "run_options", "run_state", "scoring"},
+    {"api", "artefacts", "assessment", "clock", "experiments", "forecast", "outlook", "pace"}
+    | {"pipeline", "plan", "recall", "run_folder", "run_options", "run_state", "scoring"}
+    | {"settling", "time_plan"},
     {"commands", "export", "reproduce", "score"},
 ]
 BESIDE = {("detectors", "backbones"), ("reporting", "evaluation")}

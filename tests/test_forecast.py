@@ -7,9 +7,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from atd import forecast
+from atd import forecast, outlook, pace
 from atd.config import load
 from atd.errors import UserError
+from atd.evaluation.probes import PROBE_PASSES
 
 
 @pytest.fixture
@@ -26,23 +27,25 @@ def test_every_stage_that_takes_time_has_seconds(make, tmp_path):
 
 
 def test_more_work_takes_longer(make, monkeypatch):
-    monkeypatch.setattr(forecast, "_timed", lambda *_: 0.01)
-    monkeypatch.setattr(forecast, "_attack_seconds", lambda *_: 0.1)
+    monkeypatch.setattr(pace, "_timed", lambda *_: 0.01)
+    monkeypatch.setattr(pace, "seconds_per_step", lambda *_: 0.001)
     one = forecast.forecast(make("atd.epochs=2", "evaluate.baselines=[]"))
     two = forecast.forecast(make("atd.epochs=6", "evaluate.baselines=[msp]"))
     assert two["atd"].seconds == pytest.approx(3 * one["atd"].seconds)
     assert two["evaluate"].seconds == pytest.approx(2 * one["evaluate"].seconds)
-    # 80 ID images less a tenth in batches of 16; 20 ID and 20 OOD images in the test
-    assert one["atd"].seconds == pytest.approx(0.01 * 64 * 2)
-    assert one["evaluate"].seconds == pytest.approx(0.1 * 40)
+    # 80 ID images less a tenth in batches of 16; 8 held-out images and up to 512 outliers are
+    # attacked in 10 steps after each epoch; 20 ID and 20 OOD images in the test, and the checks
+    assert one["atd"].seconds == pytest.approx(0.01 * 64 * 2 + 2 * 0.001 * (8 + 512) * 10)
+    attacks, checks = 40 * (11 + 2 * 10) / 3, 40 * PROBE_PASSES / 2
+    assert one["evaluate"].seconds == pytest.approx(0.001 * (attacks + checks))
 
 
 def test_few_images_are_told_to_be_passed_through_more_often(make, monkeypatch):
-    monkeypatch.setattr(forecast, "_timed", lambda *_: 0.01)
-    monkeypatch.setattr(forecast, "_attack_seconds", lambda *_: 0.1)
+    monkeypatch.setattr(pace, "_timed", lambda *_: 0.01)
+    monkeypatch.setattr(pace, "seconds_per_step", lambda *_: 0.0)
     config = make("atd.min_steps=100")
     assert forecast.forecast(config)["atd"].seconds == pytest.approx(0.01 * 16 * 100)
-    lines = forecast.plan_of(config)
+    lines = outlook.plan_of(config)
     (line,) = [line for line in lines if line.startswith("atd: ")]
     assert line.endswith(", 100 steps instead of 8, for the images are few, about 16 s")
     assert re.search(r"about \d+ s, and \d+\.\d GB of memory", lines[-1])
@@ -53,11 +56,11 @@ def test_the_first_step_alone_is_never_the_measure(monkeypatch):
     clock = iter([0.0, 60.0, 60.0, 60.5])
     monkeypatch.setattr("time.perf_counter", lambda: next(clock))
     task = SimpleNamespace(batches=lambda _: iter(range(4)), step=lambda *_: None)
-    assert forecast._step_seconds(task) == 0.5
+    assert pace._step_seconds(task) == 0.5
 
 
 def test_what_is_done_is_said_and_not_counted(tiny_run):
-    lines = forecast.plan_of(tiny_run.config)
+    lines = outlook.plan_of(tiny_run.config)
     done = [line.split(":")[0] for line in lines if line.endswith(", done")]
     assert done == ["helper", "pretrain", "atd"]
 
@@ -67,11 +70,11 @@ def test_what_cannot_be_told_is_not_guessed_and_nothing_is_downloaded(make, opti
     config = make(option, f"data.root={tmp_path}")
     with pytest.raises(UserError):
         forecast.forecast(config)
-    assert "nobody can tell yet" in forecast.plan_of(config)[-1]
+    assert "nobody can tell yet" in outlook.plan_of(config)[-1]
 
 
 @pytest.mark.parametrize(
     ("seconds", "words"), [(0.2, "1 s"), (75, "75 s"), (400, "7 min"), (36000, "10.0 h")]
 )
 def test_durations_have_no_more_figures_than_they_deserve(seconds, words):
-    assert forecast._words(seconds) == words
+    assert forecast.words(seconds) == words

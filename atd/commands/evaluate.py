@@ -87,7 +87,7 @@ def _evaluate(
         if config_file
         else recorded_config(candidates.first, named[0], overrides)
     )
-    candidates.require_fit(config)
+    config = candidates.fitted(config)
     candidates.claim(output, config)
     downloads = may_download(config_file, overrides)
     set_threads(config.run.threads)

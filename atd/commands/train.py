@@ -55,19 +55,23 @@ def _main() -> None:
 
 def _tell(config: Config) -> None:
     """Prints the options and what they would do."""
-    print(to_yaml(config))
-    if os.environ.get("RANK", "0") == "0":
-        from atd.forecast import plan_of
-        from atd.threads import set_threads
+    from atd.outlook import plan_of
+    from atd.settling import settled
+    from atd.threads import set_threads
 
-        set_threads(config.run.threads)
-        print("\n".join(f"# {line}" for line in plan_of(config)))
+    set_threads(config.run.threads)
+    plan = settled(config)
+    print(to_yaml(plan.config))
+    if os.environ.get("RANK", "0") == "0":
+        print("\n".join(f"# {line}" for line in (*plan_of(plan.config), *plan.reasons)))
 
 
 def _train(config: Config) -> None:
     # Imported here so that --help and a typo answer at once.
+    from atd.recall import recalled
     from atd.run_folder import RunFolder
 
+    config = recalled(config) or config
     folder, first = RunFolder(config.run.folder), os.environ.get("RANK", "0") == "0"
     if folder.was_finished(config):
         problem = folder.problem()
@@ -87,26 +91,29 @@ def _train(config: Config) -> None:
     set_threads(config.run.threads)
     if first and (notice := crowding()):
         print(notice)
-    _estimate(config, folder.config.exists())
+    goes_on = folder.config.exists()
     processes = Processes(config.run.device, config.run.timeout_minutes)
-    results = Run(config, processes).execute()
+    run = Run(config, processes)
+    if not goes_on and not run.config.run.budget:  # a plan tells it too
+        _estimate(run.config)
+    results = run.execute()
     if processes.is_main:
         print(summary_table(results))
         print(f"detector: {folder.detector}\nreport:   {folder.report / 'report.md'}")
     processes.close()
 
 
-def _estimate(config: Config, goes_on: bool) -> None:
+def _estimate(config: Config) -> None:
     """Tells how long a new run will take, where that may be long: by one process on the CPU."""
     import torch
 
     alone = os.environ.get("WORLD_SIZE", "1") == "1" and not config.run.device_batch
-    if goes_on or not alone or (torch.cuda.is_available() and config.run.device != "cpu"):
+    if not alone or (torch.cuda.is_available() and config.run.device != "cpu"):
         return
-    from atd.forecast import plan_of
+    from atd.outlook import plan_of
 
-    # It draws and seeds, before the run seeds anew.
-    print("\n".join(plan_of(config)[3:]), flush=True)
+    with torch.random.fork_rng(devices=[]):  # it draws and seeds
+        print("\n".join(plan_of(config)[3:]), flush=True)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from atd.config.ranges import Limit, Range, require
+from atd.config.ranges import Limit, Range, duration, require
 from atd.config.training import AtdConfig, BackboneConfig, PretrainConfig
 from atd.config.values import settle
 
@@ -37,6 +37,10 @@ class RunConfig:
     """Run folder; empty means `checkpoints/<run.name>`."""
     seed: Annotated[int, Range(0, 2**31 - 1)] = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    budget: str = ""
+    """Time for the whole run on this machine, its evaluation included: `30m`, `2h`, `90s`, or
+    seconds. The lengths of the stages, the network's size where it is `auto`, and the tier, images
+    and baselines of the evaluation are chosen to fit. Empty: the options count as they are."""
     threads: Annotated[int, Range(0, 4096)] = 0
     """Threads of each process on the CPU; 0 takes as many as it has cores, by its affinity and
     the quota of its container, or `OMP_NUM_THREADS` where that is set."""
@@ -65,6 +69,12 @@ class RunConfig:
         settle(self, "run")
         named = re.fullmatch(r"[\w.-]{1,100}", self.name) and self.name.strip(".")
         require(bool(named), "run.name", self.name, "a folder name of letters, digits, _, . and -")
+        duration(self.budget, "run.budget")
+
+    @property
+    def seconds(self) -> float:
+        """The budget in seconds; 0 where there is none."""
+        return duration(self.budget, "run.budget")
 
     @property
     def folder(self) -> Path:
@@ -94,7 +104,9 @@ class DataConfig:
     eight far sets) or `openood` (near and far sets of OpenOOD v1.5; ID is CIFAR-10 or -100)."""
     openood: str = ""
     """Folder of OpenOOD's benchmark_imglist and images_classic; empty means whole sets."""
-    image_size: Annotated[int, Range(8, 512)] = 32
+    image_size: Annotated[int, Range(8, 512, auto=True)] = 32
+    """Side to which images are made; `auto` (0): 32, or that of the ID images where most of them
+    are smaller."""
     channels: Literal[1, 3] = 3
     """3 (grey images are repeated) or 1 (colour images become grey)."""
     root: str = "data"

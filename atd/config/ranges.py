@@ -5,6 +5,7 @@ epochs: Annotated[int, Range(1, 1000)] = 20
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -19,6 +20,7 @@ __all__ = [
     "Range",
     "Steps",
     "Weight",
+    "duration",
     "require",
     "shown",
 ]
@@ -45,6 +47,7 @@ class Range:
         high: Largest value.
         above: `low` itself is excluded.
         below: `high` itself is excluded.
+        auto: 0 is taken as well, and may be written `auto`: the program chooses.
         note: What the numbers mean, for messages.
     """
 
@@ -52,9 +55,12 @@ class Range:
     high: float
     above: bool = False
     below: bool = False
+    auto: bool = False
     note: str = ""
 
     def __contains__(self, value: float) -> bool:
+        if self.auto and value == 0:
+            return True
         if not self.low <= value <= self.high:
             return False
         return not (self.above and value == self.low or self.below and value == self.high)
@@ -64,7 +70,7 @@ class Range:
         high = f"to below {self.high}" if self.below else f"to {self.high}"
         if self.above:
             high = f"below {self.high}" if self.below else f"at most {self.high}"
-        return f"{low} {high} {self.note}".rstrip()
+        return f"{'auto or ' if self.auto else ''}{low} {high} {self.note}".rstrip()
 
 
 Epsilon = Annotated[
@@ -75,6 +81,28 @@ Steps = Annotated[int, Range(0, 100_000_000)]
 Limit = Annotated[int, Range(0, 1_000_000_000)]
 LearningRate = Annotated[float, Range(0, 1000, above=True)]
 Weight = Annotated[float, Range(0, 1000)]
+
+
+_SECONDS = {"s": 1, "m": 60, "h": 3600}
+
+
+def duration(text: str, key: str) -> float:
+    """Reads a length of time: `90s`, `30m`, `2h`, `1.5h`, or seconds without a unit.
+
+    Args:
+        text: What was written; empty means none.
+        key: The option's full key, for the message.
+
+    Returns:
+        Seconds; 0 for none.
+
+    Raises:
+        OptionError: It is none, or not above 0.
+    """
+    match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)\s?([smh]?)", text)
+    seconds = float(match[1]) * _SECONDS[match[2] or "s"] if match else 0.0
+    require(not text or seconds > 0, key, text, "a length of time such as 90s, 30m or 2h, or empty")
+    return seconds
 
 
 def require(condition: bool, key: str, value: object, rule: str) -> None:

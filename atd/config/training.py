@@ -18,8 +18,9 @@ class BackboneConfig:
     architecture: str = "preact_resnet18"
     """preact_resnet18, wide_resnet28, wide_resnet34, `timm:NAME`, `torchvision:NAME`, or
     `import:MODULE:CALLABLE` for a classifier of one's own."""
-    width: Annotated[int, Range(4, 1024)] = 64
-    """Channels of the first stage (64 is ResNet-18; 160 is WideResNet-x-10)."""
+    width: Annotated[int, Range(4, 1024, auto=True)] = 64
+    """Channels of the first stage (64 is ResNet-18; 160 is WideResNet-x-10); `auto` (0): 16 with a
+    stem of stride 2, or what `run.budget` has time for."""
     activation: Literal["relu", "silu"] = "silu"
     stem_stride: Literal[0, 1, 2, 4, 8] = 0
     """Stride of the first convolution; 0 chooses by image size (1 up to 64 px)."""
@@ -69,7 +70,7 @@ class PretrainConfig:
     """Epochs of the standard-trained helper network (hat and halo only)."""
     min_steps: Steps = 0
     """Steps to be taken at least: few images are passed through more often than `epochs` says, and
-    judged every 20 steps at most. 0 counts epochs only."""
+    judged every 20 steps at most and about 8 times. 0 counts epochs only."""
     helper_min_steps: Steps = 0
     """Likewise for the helper."""
     batch_size: Annotated[int, Range(2, 1_000_000)] = 128

@@ -153,7 +153,7 @@ def _read(kind: Any, value: object, key: str) -> Any:
 
 def _read_in_range(arguments: tuple[Any, ...], value: object, key: str) -> float:
     (allowed,) = (mark for mark in arguments[1:] if isinstance(mark, Range))
-    found = _read_number(arguments[0], value, key)
+    found = 0 if allowed.auto and value == "auto" else _read_number(arguments[0], value, key)
     require(found in allowed, key, value, str(allowed))
     return found
 

@@ -22,7 +22,7 @@ from atd.data.deep import to_8_bits
 from atd.data.remarks import remarks_of
 from atd.errors import UserError, printable
 
-__all__ = ["UnreadableImage", "decode", "endings", "read_image"]
+__all__ = ["UnreadableImage", "decode", "endings", "read_image", "shorter_side"]
 
 _FORMATS = (
     "AVIF", "BMP", "DIB", "GIF", "HEIF", "JPEG", "JPEG2000", "MPO", "PCX", "PNG", "PPM", "SGI",
@@ -146,6 +146,15 @@ def read_image(path: str, channels: int, size: int, scale: Scale = "auto") -> Te
         )
         unreadable.reason = reason
         raise unreadable from None
+
+
+def shorter_side(path: str) -> int:
+    """The shorter side of an image in pixels, by its header; 0 where that cannot be read."""
+    try:
+        with _regular(path) as file, Image.open(file, formats=_formats()) as image:
+            return min(image.size)
+    except Exception:  # as in `read_image`, which tells of it
+        return 0
 
 
 def _reason(error: Exception) -> str:

@@ -14,6 +14,7 @@ from atd.data.images import ImageSet, join, pick
 from atd.data.ood_tests import listed_tests, open_test, selects
 from atd.data.overlap import CheckedSet, check, drop_shared, forbid_shared
 from atd.data.protocols import Role, protocol_id_test
+from atd.data.sides import sized
 from atd.data.sources import (
     has_test_split,
     has_val_split,
@@ -77,6 +78,7 @@ def load_splits(config: Config, names: Mapping[str, str] | None = None) -> DataS
         UserError: A source is missing, an image is unreadable, there are too few images to
             split, a class has one image, or sets share images that must not.
     """
+    config = dataclasses.replace(config, data=sized(config.data))
     data, loader = config.data, config.loader
     # Opened first: a mistake in a name should not cost a long wait.
     listed = listed_tests(data)

@@ -60,12 +60,16 @@ class Candidates:
         for detector in self.detectors.values():
             detector.to(device)
 
-    def require_fit(self, config: Config) -> None:
-        """Refuses image options that a detector was not made for.
+    def fitted(self, config: Config) -> Config:
+        """The options with an image size that is `auto` settled; all detectors must suit them.
 
         Raises:
             UserError: Another image size or number of channels.
         """
+        if not config.data.image_size:
+            size = self.first.config.image_size
+            data = dataclasses.replace(config.data, image_size=size)
+            config = dataclasses.replace(config, data=data)
         for name, detector in self.detectors.items():
             made = detector.config
             for key, wanted, given in (
@@ -75,6 +79,7 @@ class Candidates:
                 if wanted != given:
                     place = self.paths[name]
                     raise UserError(f"{key}={given}: the detector in {place} takes {wanted}")
+        return config
 
     def claim(self, output: str | None, config: Config) -> None:
         """Settles where reports go, and refuses folders that are not to be written to.

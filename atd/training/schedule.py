@@ -14,6 +14,8 @@ __all__ = ["Length", "attack_steps", "one_cycle", "set_learning_rate", "update_a
 
 _LEAST_BETWEEN = 20
 """Steps between two validations, at least, where a small set is passed through many times."""
+_VALIDATIONS = 8
+"""About how many there are then: each costs as much as a few steps."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,8 @@ class Length:
         asked = epochs * steps_per_epoch
         if min_steps == 0:
             return cls(asked, steps_per_epoch, asked)
-        between = -(-_LEAST_BETWEEN // steps_per_epoch) * steps_per_epoch
+        least = max(_LEAST_BETWEEN, min_steps // _VALIDATIONS)
+        between = -(-least // steps_per_epoch) * steps_per_epoch
         return cls(-(-max(asked, min_steps) // between) * between, between, asked)
 
     def __str__(self) -> str:

@@ -16,7 +16,7 @@ from atd.errors import UserError
 
 NAMES = {
     "": "recipe",
-    "run": "name dir seed device threads deterministic precision compile device_batch keep "
+    "run": "name dir seed device budget threads deterministic precision compile device_batch keep "
     "save_minutes timeout_minutes rank_logs",
     "data": "id id_test outliers ood_val ood_test near_test protocol openood image_size channels "
     "root id_limit outlier_limit ood_limit val_fraction test_fraction scale "

@@ -1,0 +1,59 @@
+"""What a run would do and about how long it takes, in lines for a person."""
+
+from __future__ import annotations
+
+import sys
+
+import torch
+
+from atd.config import Config
+from atd.errors import UserError
+from atd.forecast import forecast, words
+from atd.pipeline import stages_of
+from atd.run_folder import RunFolder
+from atd.training.loop import is_finished
+
+__all__ = ["plan_of"]
+
+
+def plan_of(config: Config) -> list[str]:
+    """What a run with these options would do, a line for each stage, and about how long it takes.
+
+    Args:
+        config: All options.
+    """
+    stages = stages_of(config)
+    state = RunFolder(config.run.folder).state
+    try:
+        done = {stage.name for stage in stages if is_finished(state, stage.name)}
+    except UserError:
+        done = set()
+    lines = [f"run folder: {config.run.folder}", f"ID images: {config.data.id}"]
+    outliers = config.data.outliers or "the offline fallback and altered ID images"
+    lines.append(f"outliers: {outliers}")
+    try:
+        expected = forecast(config)
+        total = sum(value.seconds for name, value in expected.items() if name not in done)
+        last = (
+            f"in all: about {words(total)}, and {_memory():.1f} GB of memory beside the images, "
+            "on this machine, as busy as it is now, by a few timed steps; reading the images "
+            "comes on top"
+        )
+    except UserError as error:
+        expected, last = {}, f"in all: nobody can tell yet ({error})"
+    for stage in stages:
+        about = str(expected.get(stage.name, ""))
+        lines.append(
+            f"{stage.name}: {stage.plan(config)}{', done' if stage.name in done else about}"
+        )
+    return [*lines, last]
+
+
+def _memory() -> float:
+    """The most that this process, or the device, has needed so far, in GB."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 1e9
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
