@@ -110,7 +110,7 @@ def test_commands_set_the_threads(tiny_yaml, tmp_path, monkeypatch):
 
     words = ["train.py", "--config", str(tiny_yaml), "--dry-run", "run.threads=2"]
     monkeypatch.setattr("sys.argv", [*words, f"run.dir={tmp_path / 'run'}"])
-    monkeypatch.setattr("atd.forecast.plan_of", lambda _: [str(torch.get_num_threads())])
+    monkeypatch.setattr("atd.outlook.plan_of", lambda _: [str(torch.get_num_threads())])
     monkeypatch.setattr("builtins.print", lambda *_: None)
     train._main()
     assert torch.get_num_threads() == 2

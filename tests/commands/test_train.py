@@ -125,7 +125,7 @@ def test_a_folder_of_another_run_is_refused(fail, tiny_run, tiny_yaml):
 
 def test_a_new_run_says_first_how_long_it_takes(run, tiny_yaml, tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr("atd.forecast.plan_of", lambda c: asked.append(c) or ["", "", "", "in all"])
+    monkeypatch.setattr("atd.outlook.plan_of", lambda c: asked.append(c) or ["", "", "", "in all"])
     monkeypatch.setattr("atd.pipeline.Run.execute", lambda _: None)
     monkeypatch.setattr("atd.reporting.report.summary_table", lambda _: "")
     words = ["--config", tiny_yaml, f"run.dir={tmp_path / 'run'}"]
