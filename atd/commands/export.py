@@ -33,6 +33,20 @@ def _parser() -> argparse.ArgumentParser:
         default="detector",
         help="discriminator: ATD's alone, which takes the backbone's features",
     )
+    parser.add_argument(
+        "--calibration",
+        nargs="+",
+        default=[],
+        metavar="IMAGES",
+        help="files and folders of ID images, by which onnx-int8 is rounded and judged",
+    )
+    parser.add_argument(
+        "--ood",
+        nargs="+",
+        default=[],
+        metavar="IMAGES",
+        help="OOD images to judge onnx-int8 by; default: the ID images altered",
+    )
     return parser
 
 
@@ -44,7 +58,15 @@ def _run(arguments: argparse.Namespace) -> None:
     part = arguments.part
     default = "export" if part == "detector" else f"export-{part}"
     output = arguments.output or Path(arguments.detector).resolve().parent / default
-    folder = export_detector(arguments.detector, output, formats, opset=arguments.opset, part=part)
+    folder = export_detector(
+        arguments.detector,
+        output,
+        formats,
+        opset=arguments.opset,
+        part=part,
+        calibration=arguments.calibration,
+        ood=arguments.ood,
+    )
     for name in [*(FORMATS[kind].name(part) for kind in formats), "manifest.json"]:
         print(folder / name)
 

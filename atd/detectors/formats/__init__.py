@@ -11,8 +11,9 @@ import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from atd.detectors.formats import onnx, pt2, web
+from atd.detectors.formats import int8, onnx, openvino, pt2, web
 from atd.detectors.formats.traced import Part, Run, Traced
 from atd.errors import UserError, printable
 
@@ -31,6 +32,9 @@ class Format:
         packages: What it needs besides this package.
         install: What brings those packages.
         check: Raises a `UserError` where anything else is missing.
+        judge: For a format whose scores are not the detector's own: what the manifest says of them,
+            given what was written and the floating-point operations of an image.
+        parts: What can be written so.
     """
 
     path: str
@@ -38,6 +42,8 @@ class Format:
     packages: tuple[str, ...] = ()
     install: str = 'pip install "atd[onnx]"'
     check: Callable[[], object] = tuple
+    judge: Callable[[Traced, Run, float], dict[str, Any]] | None = None
+    parts: tuple[Part, ...] = ("detector", "discriminator")
 
     def name(self, part: Part) -> str:
         """File or folder within the export."""
@@ -47,15 +53,30 @@ class Format:
 FORMATS = {
     "pt2": Format("{part}.pt2", pt2.write),
     "onnx": Format("{part}.onnx", onnx.write, _ONNX),
-    "web": Format("web", web.write, _ONNX, check=web.runtime),
+    "onnx-int8": Format(
+        "detector-int8.onnx", int8.write, _ONNX, judge=int8.judge, parts=("detector",)
+    ),
+    "openvino": Format(
+        "{part}.xml",
+        openvino.write,
+        (*_ONNX, "openvino"),
+        'pip install "atd[onnx]" openvino',
+    ),
+    "web": Format("web", web.write, _ONNX, check=web.runtime, parts=("detector",)),
 }
 
 
-def check_formats(names: Sequence[str]) -> None:
-    """Refuses formats that are unknown or need packages that are missing.
+def check_formats(names: Sequence[str], part: Part, *, images: bool) -> None:
+    """Refuses formats that are unknown or lack something.
+
+    Args:
+        names: The formats.
+        part: What is exported.
+        images: Whether the user named images of their own.
 
     Raises:
-        UserError: There is such a format, or none at all.
+        UserError: A format is unknown, needs packages or images that are missing, or is not one of
+            this part; or there is none at all.
     """
     known = ", ".join(FORMATS)
     for name in names:
@@ -68,9 +89,14 @@ def check_formats(names: Sequence[str]) -> None:
     if not names:
         raise UserError(f"--formats: name one or more of {known}")
     for name in names:
-        missing = [item for item in FORMATS[name].packages if not importlib.util.find_spec(item)]
-        if missing:
+        form = FORMATS[name]
+        if part not in form.parts:
+            raise UserError(f"--formats {name}: not for --part {part}, which takes no images")
+        if form.judge and not images:
             raise UserError(
-                f"--formats {name}: it needs {', '.join(missing)}: {FORMATS[name].install}"
+                f"--formats {name}: give ID images to round the network by: --calibration IMAGES"
             )
-        FORMATS[name].check()
+        missing = [item for item in form.packages if not importlib.util.find_spec(item)]
+        if missing:
+            raise UserError(f"--formats {name}: it needs {', '.join(missing)}: {form.install}")
+        form.check()

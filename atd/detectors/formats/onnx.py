@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,16 @@ import torch
 from atd.detectors.formats.traced import Run, Traced
 from atd.errors import UserError
 
-__all__ = ["DEFAULT_OPSET", "OPSETS", "check_opset", "facts", "load", "write"]
+__all__ = [
+    "DEFAULT_OPSET",
+    "OPSETS",
+    "check_opset",
+    "describe",
+    "facts",
+    "graph_file",
+    "load",
+    "write",
+]
 
 OPSETS = range(18, 24)
 """Versions of ONNX' operators that torch writes itself, without converting."""
@@ -29,8 +39,18 @@ def check_opset(opset: int) -> None:
 
 def write(traced: Traced, file: Path) -> Run:
     """Writes the file and loads it with ONNX Runtime."""
+    shutil.copyfile(graph_file(traced), file)
+    describe(file, traced.description)
+    return load(file)
+
+
+def graph_file(traced: Traced) -> Path:
+    """The graph without metadata, in the folder for what is not kept; made once."""
     import onnx
 
+    file = traced.scratch / "graph.onnx"
+    if file.exists():
+        return file
     torch.onnx.export(
         traced.program,
         (),
@@ -46,9 +66,17 @@ def write(traced: Traced, file: Path) -> Run:
     if written != traced.opset:
         raise UserError(f"--opset {traced.opset}: torch wrote {written}; use --opset {written}")
     _name_batch(model.graph)
-    onnx.helper.set_model_props(model, facts(traced.description))
     onnx.save(model, file)
-    return load(file)
+    return file
+
+
+def describe(file: Path, description: dict[str, Any], precision: str = "float32") -> None:
+    """Writes into a file's metadata how it is to be used."""
+    import onnx
+
+    model = onnx.load(file)
+    onnx.helper.set_model_props(model, {**facts(description), "precision": precision})
+    onnx.save(model, file)
 
 
 def _name_batch(graph: Any) -> None:

@@ -36,11 +36,13 @@ class Samples:
         groups: Inputs (N, ...) by what they are, such as `real` or `attacked`.
         expected: Scores (N,) of each group, as the detector gives them.
         batches: Sizes of batches to try.
+        work: Floating-point operations of one input.
     """
 
     groups: dict[str, Tensor]
     expected: dict[str, Tensor]
     batches: tuple[int, ...]
+    work: float
 
     @classmethod
     @torch.no_grad()
@@ -54,6 +56,7 @@ class Samples:
             groups,
             {name: scorer(inputs) for name, inputs in groups.items()},
             tuple(size for size in BATCHES if size <= _ALWAYS or size * work <= _MOST_WORK),
+            work,
         )
 
     def tolerance(self) -> float:
@@ -65,7 +68,7 @@ class Samples:
         """The same inputs with the scores that a file gives them."""
         with torch.no_grad():
             expected = {name: run(inputs) for name, inputs in self.groups.items()}
-        return Samples(self.groups, expected, self.batches)
+        return Samples(self.groups, expected, self.batches, self.work)
 
 
 def deviations(run: Run, samples: Samples, name: str) -> dict[str, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -12,6 +13,7 @@ from torch.export import Dim, ExportedProgram
 
 from atd.detectors.atd import ATD
 from atd.detectors.base import Detector
+from atd.detectors.formats.own_images import OwnImages
 from atd.errors import UserError, first_line
 from atd.inference import as_float, at_least_float32
 
@@ -72,7 +74,7 @@ class FeatureScorer(nn.Module):
         return at_least_float32(backbone.features(as_float(images)))
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Traced:
     """What a format is written from.
 
@@ -81,14 +83,18 @@ class Traced:
         scorer: What is exported of it.
         program: The same, traced for any batch size.
         description: What the manifest says of it: input, output, threshold, provenance.
+        scratch: A folder for what is not kept.
         opset: Version of ONNX' operators.
+        images: The user's own; None where none were named.
     """
 
     detector: Detector
     scorer: Scorer | FeatureScorer
     program: ExportedProgram
     description: dict[str, Any]
+    scratch: Path
     opset: int
+    images: OwnImages | None = None
 
 
 def scorer_of(detector: Detector, part: Part) -> Scorer | FeatureScorer:
