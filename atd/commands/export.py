@@ -59,7 +59,7 @@ def _run(arguments: argparse.Namespace) -> None:
     default = "export" if part == "detector" else f"export-{part}"
     output = arguments.output or Path(arguments.detector).resolve().parent / default
     folder = export_detector(
-        arguments.detector,
+        Path(arguments.detector),
         output,
         formats,
         opset=arguments.opset,

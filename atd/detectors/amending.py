@@ -8,7 +8,8 @@ from pathlib import Path
 
 from atd.detectors.calibration import CALIBRATION_FILE, CalibrationSample
 from atd.detectors.config import DetectorConfig
-from atd.detectors.folder import as_text, copy_others, is_detector_folder
+from atd.detectors.folder import is_detector_folder
+from atd.detectors.writing import as_text, copy_others
 from atd.errors import UserError
 from atd.files import replacing_folder
 

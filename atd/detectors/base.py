@@ -6,7 +6,6 @@ import copy
 import dataclasses
 import functools
 import itertools
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,12 +21,13 @@ from atd.detectors.fitting import FitData
 from atd.detectors.identity import house_digest, source_digest
 from atd.detectors.info import DetectorInfo, Need
 from atd.detectors.inputs import Images, image_batches, require_floats
+from atd.detectors.stored import StoredDetector
 from atd.errors import UserError
 
 __all__ = ["Detector", "DetectorInfo", "Need"]
 
 
-class Detector(nn.Module, ABC):
+class Detector(nn.Module, StoredDetector, ABC, library_name="atd"):
     """An out-of-distribution detector for images.
 
     A kind is a subclass in a file of its own and a line in `atd.detectors.kinds`. It sets `kind`,
@@ -280,76 +280,6 @@ class Detector(nn.Module, ABC):
                 "atd.calibrate DETECTOR --id IMAGES"
             )
         return self.calibration.p_values(self.score(images))
-
-    @final
-    def save_pretrained(self, folder: str | Path, card: str = "", *, half: bool = False) -> None:
-        """Writes a detector folder; an older one is replaced only when the new one is complete.
-
-        Args:
-            folder: Where to write `config.json`, `model.safetensors`, `README.md` and, where
-                there is a calibration sample, `calibration.safetensors`.
-            card: The model card in Markdown.
-            half: Store large weights in float16, for half the size; they are
-                computed with in float32, and scores may change by a thousandth.
-
-        Raises:
-            UserError: The folder holds something else or cannot be written.
-        """
-        from atd.detectors.folder import write_detector
-
-        write_detector(self, Path(folder), card, half=half)
-
-    @classmethod
-    def from_pretrained(
-        cls, folder: str | os.PathLike[str], device: str | torch.device = "cpu"
-    ) -> Self:
-        """Loads a detector folder, in evaluation mode; nothing is unpickled.
-
-        Args:
-            folder: A folder with `config.json` and `model.safetensors`.
-            device: Where to put it.
-
-        Returns:
-            The detector, of the kind that its `config.json` names.
-
-        Raises:
-            UserError: The folder is no detector or not one of this class, is damaged, or was
-                made by a newer version.
-        """
-        from atd.detectors.folder import read_detector
-
-        detector = read_detector(Path(folder))
-        if not isinstance(detector, cls):
-            raise UserError(
-                f"{folder}: a detector of kind {detector.kind}, not {cls.kind}; use atd.load"
-            )
-        return detector.to(device)
-
-    @final
-    def push_to_hub(self, repository: str, card: str = "", **keywords: Any) -> str:
-        """Uploads the detector folder to the Hugging Face Hub.
-
-        `atd.load(huggingface_hub.snapshot_download("OWNER/NAME"))` brings it back.
-
-        Args:
-            repository: `OWNER/NAME`; it is made where it is missing.
-            card: The model card in Markdown.
-            keywords: Passed on to `huggingface_hub.upload_folder`, e.g. `token`.
-
-        Returns:
-            The address of the commit.
-        """
-        import tempfile
-
-        import huggingface_hub
-
-        with tempfile.TemporaryDirectory() as folder:
-            self.save_pretrained(Path(folder) / "detector", card)
-            huggingface_hub.create_repo(repository, exist_ok=True, token=keywords.get("token"))
-            done = huggingface_hub.upload_folder(
-                repo_id=repository, folder_path=Path(folder) / "detector", **keywords
-            )
-        return str(done)
 
 
 def _only_floats(forward: Callable[[Any, Tensor], Tensor]) -> Callable[[Any, Tensor], Tensor]:

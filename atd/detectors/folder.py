@@ -1,4 +1,4 @@
-"""A detector's folder on disk: config.json, model.safetensors, README.md.
+"""Detectors from folders: config.json, model.safetensors, README.md.
 
 A folder may come from a stranger: nothing in it is run, and nothing is built or allocated that
 its own weights do not bound.
@@ -7,12 +7,9 @@ its own weights do not bound.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import hashlib
 import json
 import os
-import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +22,6 @@ from atd.detectors.base import Detector
 from atd.detectors.build import build_detector
 from atd.detectors.calibration import CALIBRATION_FILE, CalibrationSample
 from atd.detectors.config import FORMAT, DetectorConfig
-from atd.detectors.kinds import KINDS
 from atd.detectors.weights import (
     Weights,
     bounded,
@@ -33,103 +29,15 @@ from atd.detectors.weights import (
     open_weights,
     require_fit,
     require_sound,
-    stored_in_half,
 )
 from atd.errors import UserError
-from atd.files import replacing_folder
 from atd.regular_files import read_regular
 
-__all__ = [
-    "as_text",
-    "copy_others",
-    "is_detector_folder",
-    "read_config",
-    "read_detector",
-    "write_detector",
-]
+__all__ = ["is_detector_folder", "read_config", "read_detector"]
 
-_FILES = ("config.json", "model.safetensors", "README.md", CALIBRATION_FILE)
 _LONGEST_CONFIG = 16 * 2**20
+_LONGEST_CARD = 2**20
 _ATTEMPTS = 100
-
-
-def write_detector(detector: Detector, folder: Path, card: str = "", *, half: bool = False) -> None:
-    """Writes a detector folder; an older one is replaced only when the new one is complete.
-
-    Whoever reads meanwhile finds the old or the new one. Files that somebody put beside those of
-    a detector are kept.
-
-    Args:
-        detector: The detector.
-        folder: Where to write.
-        card: The model card in Markdown.
-        half: Store large weights in float16, see `Detector.save_pretrained`.
-
-    Raises:
-        UserError: The folder holds something else or cannot be written, a weight is too large for
-            float16, or the detector is not fitted or cannot be rebuilt from a description.
-    """
-    from safetensors import SafetensorError
-    from safetensors.torch import save
-
-    _require_complete(detector)
-    if folder.is_symlink():
-        folder = folder.resolve()
-    try:
-        state = detector.state_dict()
-        contiguous = {
-            name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
-            for name, value in state.items()
-        }
-        if half:
-            contiguous = {name: _halved(name, value) for name, value in contiguous.items()}
-        weights = save(contiguous)
-        digest = hashlib.sha256(weights).hexdigest()
-        sample = b"" if detector.calibration is None else detector.calibration.to_bytes()
-        config = dataclasses.replace(
-            detector.config,
-            format=FORMAT,
-            weights_sha256=digest,
-            calibration_sha256=hashlib.sha256(sample).hexdigest() if sample else "",
-        )
-        default = f"# {config.name}\n\nAn OOD detector. {config.score}.\n"
-        with replacing_folder(folder, ours=is_detector_folder, what="a detector folder") as fresh:
-            (fresh / "model.safetensors").write_bytes(weights)
-            (fresh / "config.json").write_text(as_text(config), encoding="utf-8")
-            (fresh / "README.md").write_text(card or default, encoding="utf-8")
-            if sample:
-                (fresh / CALIBRATION_FILE).write_bytes(sample)
-            copy_others(folder, fresh, _FILES)
-    except (OSError, SafetensorError) as error:
-        raise UserError(
-            f"{folder}: cannot write the detector ({error}); free some space and run the same "
-            "command again"
-        ) from None
-    detector.config = config
-
-
-def _halved(name: str, values: Tensor) -> Tensor:
-    if not stored_in_half(values):
-        return values
-    if not (halved := values.half()).isfinite().all():
-        raise UserError(f"{name}: a weight is too large for float16; save with half=False")
-    return halved
-
-
-def _require_complete(detector: Detector) -> None:
-    name = detector.config.name
-    if detector.kind not in KINDS:
-        raise UserError(
-            f"detector {name}: kind {detector.kind} is not among those of this package, so that it "
-            "could not be loaded again; keep its code, or export it"
-        )
-    if detector.backbone is not None and detector.config.backbone is None:
-        raise UserError(
-            f"detector {name}: its backbone was not made by build_backbone, so that it cannot be "
-            "built again from a description; build it with build_backbone, or "
-            "backbone.architecture=import:MODULE:CALLABLE"
-        )
-    detector.require_fitted()
 
 
 def is_detector_folder(folder: Path) -> bool:
@@ -139,31 +47,6 @@ def is_detector_folder(folder: Path) -> bool:
         return isinstance(values, dict) and values.get("format") in range(1, FORMAT + 1)
     except (UserError, ValueError, RecursionError):
         return False
-
-
-def as_text(config: DetectorConfig) -> str:
-    """The content of `config.json`."""
-    return json.dumps(dataclasses.asdict(config), indent=2) + "\n"
-
-
-def copy_others(old: Path, fresh: Path, written: Sequence[str]) -> None:
-    """Copies what lies in an old folder and is not written anew.
-
-    Raises:
-        UserError: There is a pipe, a socket or a device.
-        OSError: It cannot be copied.
-    """
-    if not old.is_dir():
-        return
-    for entry in old.iterdir():
-        if entry.name in written:
-            continue
-        if entry.is_dir() and not entry.is_symlink():
-            shutil.copytree(entry, fresh / entry.name, symlinks=True)
-        elif entry.is_symlink() or entry.is_file():
-            shutil.copy2(entry, fresh / entry.name, follow_symlinks=False)
-        else:
-            raise UserError(f"{entry}: not a file of a detector; move it away")
 
 
 def read_detector(folder: Path) -> Detector:
@@ -224,7 +107,7 @@ def _load(
             "folder again"
         )
     _fill(detector, weights)
-    detector.calibration = sample
+    detector.calibration, detector.card = sample, _card(folder)
     require_sound(detector, weights.file)
     _try_out(detector.eval().requires_grad_(False), weights.file)
     return detector
@@ -275,6 +158,14 @@ def _try_out(detector: Detector, file: Path) -> None:
         raise UserError(f"{file}: its tensors do not fit together: {first}") from None
     if score.shape != (1,) or not score.isfinite().all():
         raise UserError(f"{file}: damaged: a grey image has no finite score")
+
+
+def _card(folder: Path) -> str:
+    """The model card; it is for people, so one that cannot be read is no reason to stop."""
+    try:
+        return read_regular(folder / "README.md", _LONGEST_CARD).decode("utf-8")
+    except (UserError, UnicodeDecodeError):
+        return ""
 
 
 def read_config(folder: Path) -> DetectorConfig:

@@ -16,7 +16,8 @@ def load(path: str | os.PathLike[str], device: str | torch.device = "cpu") -> De
     """Loads a detector of any kind, in evaluation mode.
 
     Args:
-        path: A detector folder; or `import:MODULE:CALLABLE`, which runs that code.
+        path: A detector folder; `OWNER/NAME` of a repository on the Hugging Face Hub; or
+            `import:MODULE:CALLABLE`, which runs that code.
         device: Where to put it.
 
     Returns:

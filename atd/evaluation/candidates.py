@@ -159,7 +159,7 @@ def load_candidates(words: Sequence[str], overrides: Sequence[str]) -> Candidate
 
 def _load(word: str, overrides: Sequence[str]) -> Detector:
     if not word.startswith("import:"):
-        return Detector.from_pretrained(word)
+        return Detector.from_pretrained(Path(word))
     given = dict(item.partition("=")[::2] for item in overrides)
     sizes = [_number(given, key) for key in ("data.image_size", "data.channels")]
     return import_detector(word, image_size=sizes[0], channels=sizes[1])

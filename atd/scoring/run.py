@@ -58,7 +58,7 @@ def score_images(order: ScoreOrder) -> None:
             raise UserError(f"--page {order.page}: is a folder; name a file")
     set_threads(order.threads)
     processes, device = _processes(order)
-    detector = Detector.from_pretrained(order.detector, device)
+    detector = Detector.from_pretrained(Path(order.detector), device)
     if order.p_values and detector.calibration is None:
         raise UserError(
             f"{order.detector}: no calibration sample, which --p-values needs; run python -m "

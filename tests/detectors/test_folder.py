@@ -58,7 +58,7 @@ def test_an_older_folder_survives_a_failed_write(tmp_path, monkeypatch, where):
             case "weights":
                 patch.setattr("safetensors.torch.save", full_disk)
             case "text":
-                patch.setattr("pathlib.Path.write_text", full_disk)
+                patch.setattr("pathlib.Path.write_bytes", full_disk)
             case "rename":
                 patch.setattr("atd.files._exchange", full_disk)
         with pytest.raises(UserError) as error:
@@ -116,6 +116,19 @@ def flip(folder):
     file.write_bytes(content)
 
 
+def swap(**values):
+    """Puts the weights of another detector in the place of its own."""
+
+    def damage(folder):
+        other = folder.with_name("other")
+        detector = make_detector(**values)
+        next(detector.parameters()).data.add_(1)
+        detector.save_pretrained(other)
+        os.replace(other / "model.safetensors", folder / "model.safetensors")
+
+    return damage
+
+
 def drop(key):
     def damage(folder):
         values = json.loads((folder / "config.json").read_text())
@@ -151,6 +164,8 @@ DAMAGE = {
     "no weights": (lambda f: (f / "model.safetensors").unlink(), "No such file"),
     "weights are a pipe": (make_pipe("model.safetensors"), "regular file"),
     "one bit": (flip, "SHA-256"),
+    "those of another detector": (swap(), "SHA-256"),
+    "those of a smaller detector": (swap(backbone=False), "far larger"),
     "renamed tensor": (rename_tensor, "feature_mean"),
     "NaN weight": (weights(backbone__head__weight=first_value(float("nan"))), "head.weight"),
     "infinite weight": (weights(feature_mean=first_value(float("inf"))), "feature_mean"),
@@ -223,6 +238,28 @@ def test_damaged_folders_are_refused_in_one_line(tmp_path, case):
         Detector.from_pretrained(folder)
     assert str(folder) in line_of(error)
     assert words in line_of(error)
+
+
+def test_no_byte_of_the_weights_can_be_changed(tmp_path):
+    folder = tmp_path / "detector"
+    make_detector(backbone=False).save_pretrained(folder)
+    file = folder / "model.safetensors"
+    whole = file.read_bytes()
+    places = [*range(0, 200, 19), *range(200, len(whole), len(whole) // 20), len(whole) - 1]
+    for place in places:
+        file.write_bytes(whole[:place] + bytes([whole[place] ^ 0x10]) + whole[place + 1 :])
+        with pytest.raises(UserError) as error:
+            Detector.from_pretrained(folder)
+        assert str(file) in line_of(error)
+    file.write_bytes(whole)
+    Detector.from_pretrained(folder)
+
+
+def test_a_folder_from_before_digests_is_loaded(tmp_path):
+    make_detector().save_pretrained(tmp_path / "detector")
+    drop("weights_sha256")(tmp_path / "detector")
+    loaded = Detector.from_pretrained(tmp_path / "detector")
+    assert torch.equal(loaded.score(some_images()), make_detector().score(some_images()))
 
 
 @pytest.mark.parametrize(
@@ -410,21 +447,6 @@ def test_a_damaged_buffer_of_the_fits_size_is_refused(tmp_path, nearest, change,
     with pytest.raises(UserError) as error:
         Detector.from_pretrained(tmp_path / "detector")
     assert words in line_of(error)
-
-
-def test_it_is_pushed_with_all_its_files(monkeypatch, nearest):
-    import huggingface_hub
-
-    sent = {}
-
-    def upload(*, repo_id, folder_path, **keywords):
-        sent.update({file.name: file.stat().st_size for file in folder_path.iterdir()})
-        return f"https://example.org/{repo_id}/{keywords['token']}"
-
-    monkeypatch.setattr(huggingface_hub, "create_repo", lambda *_, **__: None)
-    monkeypatch.setattr(huggingface_hub, "upload_folder", upload)
-    assert nearest.push_to_hub("me/mine", token="t") == "https://example.org/me/mine/t"
-    assert sent.keys() == {"config.json", "model.safetensors", "README.md"}
 
 
 def test_half_the_size_and_nearly_the_same_scores(tmp_path):
