@@ -45,13 +45,14 @@ def _parser() -> argparse.ArgumentParser:
         default="small",
         help="smoke: tries it; small: judges on few images (default); paper: the config as it is",
     )
-    configs = "default: configs/digits.yaml; at scale paper, configs/paper.yaml"
+    configs = "default: configs/digits.yaml, paper.yaml at scale paper, folder.yaml for own_images"
     parser.add_argument("--config", help=configs)
     page = "the page (default: docs/WHAT.md; at scale smoke, WHAT.md in --work)"
     parser.add_argument("--output", type=Path, metavar="FILE", help=page)
     parser.add_argument("--seeds", type=int, metavar="N", help="default: 3; at scale smoke, 1")
     parser.add_argument("--kinds", metavar="A,B", help="rows; default: all of the table")
     parser.add_argument("--work", type=Path, default=Path("checkpoints/reproduce"), metavar="DIR")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="own_images: the image sets")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="options of the config")
     return parser
 
@@ -70,13 +71,15 @@ def _run(given: argparse.Namespace) -> None:
     kinds = tuple(kind.strip() for kind in (given.kinds or "").split(",") if kind.strip())
     for kind in kinds:
         variant(kind)
-    usual = "configs/paper.yaml" if given.scale == "paper" else "configs/digits.yaml"
-    config = given.config or usual
+    usual = "paper" if given.scale == "paper" else "digits"
+    usual = "folder" if given.what == "own_images" else usual
+    config = given.config or f"configs/{usual}.yaml"
     order = Order(
         setting=Setting(config, given.scale, tuple(given.overrides)),
         seeds=tuple(range(seeds)),
         output=given.output or (given.work if smoke else Path("docs")) / f"{given.what}.md",
         work=given.work,
+        data=given.data,
         kinds=kinds,
     )
     pkgutil.resolve_name(f"atd.experiments.{WHATS[given.what][0]}:reproduce_{given.what}")(order)

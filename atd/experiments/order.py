@@ -19,6 +19,7 @@ class Order:
         seeds: Seeds of its runs.
         output: The page; pictures and JSON go beside it under the same name.
         work: Where run folders go.
+        data: Folder of the user's own image sets, for the experiment that reads them.
         kinds: Kinds of detectors that the user named; none means those of the experiment.
     """
 
@@ -26,4 +27,5 @@ class Order:
     seeds: tuple[int, ...]
     output: Path
     work: Path
+    data: Path | None = None
     kinds: tuple[str, ...] = ()

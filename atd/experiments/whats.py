@@ -9,6 +9,7 @@ WHATS = {
     "objectives": ("detectors", "scores read off backbones trained in every way"),
     "speeds": ("speeds", "images per second of every kind, on a machine that is idle otherwise"),
     "findings": ("findings", "the released recipe of ATD and ours under three attacks"),
+    "own_images": ("own_images", "folders of one's own (--data), each within a run.budget"),
     "table1": ("tables", "the methods of the ATD paper, its attack and a stronger one"),
     "table2": ("transferred", "attacks on other methods, transferred to ATD"),
     "table3": ("tables", "the paper's ablations"),

@@ -1,0 +1,171 @@
+"""How the product does on pictures as users have them: sets of one's own, with held-out classes.
+
+`--data DIR` holds a folder for each ID set, with its class folders in `DIR/NAME/id` and held-out
+classes in `DIR/NAME/near`, and photographs of anything else in `DIR/far/SET`. A far set that is
+called like the ID set is not tested against it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from atd.config import Config, load
+from atd.data.ood_tests import listed_tests
+from atd.errors import UserError
+from atd.evaluation.results import Dataset, Results
+from atd.experiments.missing import Record, Runs, run_missing
+from atd.experiments.order import Order
+from atd.metrics import CONDITIONS
+from atd.pipeline import Run
+from atd.records import from_json, to_json
+from atd.reporting.own_images_page import OwnRow, own_images_page
+from atd.training.pretraining_validation import accuracy
+from atd.training.processes import Processes
+
+__all__ = ["reproduce_own_images"]
+
+_FAR = "far"
+_BUDGET = "run.budget=30m"
+_SMOKE = ("pretrain.min_steps=0", "pretrain.helper_min_steps=0", "atd.min_steps=0")
+_LONGER = 3
+"""Times the helper's steps that a plain classifier of the same size is trained for."""
+
+
+def reproduce_own_images(order: Order) -> None:
+    """Makes the page.
+
+    Raises:
+        UserError: `--data` lacks what is expected, bad options, or damaged rows.
+    """
+    if order.data is None:
+        raise UserError(
+            "--data: name a folder with NAME/id (class folders), NAME/near (held-out classes) and "
+            "far/SET (other photographs)"
+        )
+    sets = _sets(order.data)
+    rows = {f"{order.setting.name}/{name}": name for name in sets}
+
+    def configure(row: str, seed: int) -> Config:
+        return _config(order, rows[row], seed)
+
+    def measure(row: str, config: Config) -> Record:
+        told = {**to_json(order.setting), "name": rows[row]}
+        return {**told, **_measured(config, _names(order.data, rows[row]))}
+
+    run_missing(order.output, rows, order.seeds, configure=configure, measure=measure, page=_page)
+
+
+def _page(runs: Runs) -> str:
+    try:
+        return own_images_page([from_json(OwnRow, run, key) for key, run in runs.items()])
+    except ValueError as error:
+        raise UserError(f"the finished rows are damaged: {error}") from None
+
+
+def _sets(data: Path) -> list[str]:
+    found = sorted(folder.parent.name for folder in data.glob("*/id") if folder.is_dir())
+    if not found:
+        raise UserError(
+            f"{data}: no ID set in it; expected class folders in {data / 'NAME' / 'id'}"
+        )
+    return [name for name in found if name != _FAR]
+
+
+def _names(data: Path | None, inside: str) -> list[str]:
+    """The far sets of photographs for an ID set."""
+    assert data is not None
+    folders = sorted(item.name for item in (data / _FAR).glob("*") if item.is_dir())
+    return [name for name in folders if name != inside]
+
+
+def _config(order: Order, name: str, seed: int) -> Config:
+    setting, data = order.setting, order.data
+    assert data is not None
+    own = load(setting.config).data.ood_test
+    far = [f"{item}=folder:{data / _FAR / item}" for item in _names(data, name)]
+    listed = ",".join(item.replace(",", "\\,") for item in [*own, *far])
+    words = [f"data.id=folder:{data / name / 'id'}", f"data.ood_test=[{listed}]"]
+    if (data / name / "near").is_dir():
+        words.append(f"data.near_test=[near=folder:{data / name / 'near'}]")
+    if setting.scale == "smoke":
+        words += _SMOKE
+    elif not any(word.startswith("run.budget=") for word in setting.overrides):
+        words.append(_BUDGET)
+    folder = order.work / f"{setting.name}-{name}-{seed}"
+    return setting.resolved("atd", seed, folder, *words)
+
+
+def _measured(config: Config, far: list[str]) -> Record:
+    """Trains, judges, and compares the helper with a plain classifier."""
+    processes = Processes(config.run.device, config.run.timeout_minutes)
+    started = time.monotonic()
+    run = Run(config, processes)
+    results = run.execute()
+    seconds = run.clock.spent if config.run.seconds else time.monotonic() - started
+    assert run.splits is not None
+    unseen = [test.name for test in listed_tests(config.data) if test.name not in (*far, "near")]
+    network = run.config.backbone
+    return {
+        "classes": len(run.splits.id_train.classes),
+        "images": len(run.splits.id_train),
+        "image_size": run.config.data.image_size,
+        "network": f"width {network.width}, stem {network.stem_stride or 'auto'}",
+        "steps": _steps(run.config),
+        "budget": config.run.budget,
+        "seconds": seconds,
+        "accuracy": _accuracies(run),
+        "far": _means(results, far),
+        "unseen": _means(results, unseen),
+        "near": _means(results, ["near"]),
+        "sets": {name: _aurocs([one]) for name, one in results.datasets.items()},
+        "tier": results.attack.tier,
+        "epsilon": results.attack.epsilon,
+        "judged": results.id.images,
+        "verdict": results.verdict,
+    }
+
+
+def _steps(config: Config) -> list[int]:
+    pretrain, atd = config.pretrain, config.atd
+    return [pretrain.helper_min_steps, pretrain.min_steps, atd.min_steps]
+
+
+def _means(results: Results, names: Iterable[str]) -> dict[str, float]:
+    found = [results.datasets[name] for name in names if name in results.datasets]
+    return _aurocs(found) if found else {}
+
+
+def _aurocs(sets: list[Dataset]) -> dict[str, float]:
+    return {
+        condition: statistics.mean(one[condition]["auroc"] for one in sets)
+        for condition in CONDITIONS
+    }
+
+
+def _accuracies(run: Run) -> dict[str, float]:
+    """Of the helper and of a plain classifier that is trained longer, on the ID test images."""
+    assert run.splits is not None
+    test, processes = run.splits.id_test, run.processes
+    if not test.classes:
+        return {}
+    helper = Run(run.config, processes, run.splits).until("helper").helper
+    steps = _LONGER * max(run.config.pretrain.helper_min_steps, 1)
+    pretrain = dataclasses.replace(run.config.pretrain, objective="standard", min_steps=steps)
+    plain = dataclasses.replace(
+        run.config,
+        pretrain=pretrain,
+        run=dataclasses.replace(
+            run.config.run, budget="", dir=str(run.config.run.folder / "plain")
+        ),
+    )
+    classifier = Run(plain, processes, run.splits).until("pretrain").backbone
+    models = {"helper": helper, "plain": classifier, "robust": run.backbone}
+    return {
+        name: accuracy(model.eval(), test, processes)
+        for name, model in models.items()
+        if model is not None
+    }
