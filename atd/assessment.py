@@ -24,7 +24,7 @@ from atd.evaluation.candidates import Candidates
 from atd.evaluation.protocol import Evaluation
 from atd.evaluation.protocol import evaluate as evaluate_sets
 from atd.evaluation.requirements import Condition, require_sets
-from atd.evaluation.settings import Settings, settings_from
+from atd.evaluation.settings import Settings, settings_from, smoothing_of
 from atd.evaluation.several import evaluate_detectors
 from atd.evaluation.tiers import resolve_tier
 from atd.reporting.comparison import comparison_table, write_comparison
@@ -52,6 +52,7 @@ def evaluate(
     seed: int = 0,
     batch_size: int = 256,
     baselines: Mapping[str, Detector] | None = None,
+    certify: bool | Mapping[str, Any] = False,
     cache: str | os.PathLike[str] | None = None,
     progress: bool = False,
 ) -> Report:
@@ -75,6 +76,8 @@ def evaluate(
         seed: Seed of random starts and subsets.
         batch_size: Images per pass.
         baselines: Other detectors, judged in the same way.
+        certify: Bounds the AUROC under every L2 attack (`report.certificate`); True, or options
+            `sigma`, `draws`, `radii` and `confidence` as in `EvaluateConfig`.
         cache: Folder where scores are kept, so that the same call goes on where it stopped.
         progress: Shows a progress bar.
 
@@ -86,6 +89,7 @@ def evaluate(
     """
     options = {"tier": tier, "norm": norm, "epsilon": epsilon, "steps": steps}
     options |= {"restarts": restarts, "limit": limit, "batch_size": batch_size}
+    options |= _certify_options(certify)
     try:
         chosen = build(EvaluateConfig, options, "evaluate")
     except ValueError as error:
@@ -102,6 +106,7 @@ def evaluate(
         device=judged.device,
         cache=None if cache is None else Path(cache),
         progress=progress,
+        smoothing=smoothing_of(chosen),
     )
     path = os.fspath(detector) if isinstance(detector, str | os.PathLike) else ""
     return Report(
@@ -115,6 +120,12 @@ def evaluate(
             left_out=sets.unused_files(),
         )
     )
+
+
+def _certify_options(certify: bool | Mapping[str, Any]) -> dict[str, Any]:
+    given = certify if isinstance(certify, Mapping) else {}
+    named = {f"certify_{name}": value for name, value in given.items()}
+    return {"certify": certify is not False, **named}
 
 
 def _first_set(detector: Any, id_test: Given) -> ImageSet | None:

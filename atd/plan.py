@@ -93,7 +93,10 @@ def evaluate(config: Config) -> str:
     listed = f"{len(data.ood_test) + len(data.near_test)} OOD sets"
     sets = f"OOD sets of protocol {data.protocol}" if data.protocol else listed
     epsilon = _levels(config.evaluation_epsilon)
-    return f"{sets}, tier {config.evaluate.tier}, epsilon {epsilon}"
+    options = config.evaluate
+    copies = f", certificate by {options.certify_draws:,} noisy copies of each image"
+    certified = copies if options.certify else ""
+    return f"{sets}, tier {options.tier}, epsilon {epsilon}{certified}"
 
 
 def report(config: Config) -> str:

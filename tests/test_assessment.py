@@ -15,6 +15,7 @@ from toys import Brightness, grey
 
 import atd
 from atd.errors import UserError
+from atd.evaluation.results import read_results
 
 LIGHT = {"tier": "smoke", "steps": 2, "epsilon": "4/255"}
 
@@ -135,3 +136,20 @@ def test_mistakes_are_one_line(dark, bright) -> None:
         atd.evaluate(Own(), id_test=dark, ood={"id_test": bright})
     with pytest.raises(UserError, match="a module"):
         atd.evaluate(3, **some)
+
+
+def test_what_no_attack_can_take_away(dark, bright, tmp_path) -> None:
+    options = {"sigma": 0.5, "draws": 60, "radii": [0.2, 5], "confidence": 0.9}
+    report = atd.evaluate(Own(), id_test=dark, ood={"bright": bright}, certify=options, **LIGHT)
+    found = report.certificate
+    assert (found.sigma, found.draws, found.confidence) == (0.5, 60, 0.9)
+    assert [point.radius for point in found.mean] == [0.0, 0.2, 5.0]
+    assert found.mean[-1].both == 0.0 < found.smoothed
+    assert found.datasets["bright"] == found.mean
+    report.save(tmp_path)
+    assert read_results(tmp_path / "results.json") == report.results
+    assert (tmp_path / "certificate.png").exists()
+    with pytest.raises(UserError, match=r"evaluate\.certify_sigma=0 is out of range"):
+        atd.evaluate(Own(), id_test=dark, ood={"bright": bright}, certify={"sigma": 0})
+    with pytest.raises(UserError, match=r"certify_sgma: unknown key; did you mean .*certify_sigma"):
+        atd.evaluate(Own(), id_test=dark, ood={"bright": bright}, certify={"sgma": 1})

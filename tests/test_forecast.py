@@ -38,6 +38,10 @@ def test_more_work_takes_longer(make, monkeypatch):
     assert one["atd"].seconds == pytest.approx(0.01 * 64 * 2 + 2 * 0.001 * (8 + 512) * 10)
     attacks, checks = 40 * (11 + 2 * 10) / 3, 40 * PROBE_PASSES / 2
     assert one["evaluate"].seconds == pytest.approx(0.001 * (attacks + checks))
+    certified = make("evaluate.certify=true", "evaluate.certify_draws=300", "evaluate.baselines=[]")
+    more = forecast.forecast(certified)["evaluate"].seconds - one["evaluate"].seconds
+    assert more == pytest.approx(0.001 * 40 * 100)
+    assert "certificate by 300 noisy copies" in "".join(outlook.plan_of(certified))
 
 
 def test_few_images_are_told_to_be_passed_through_more_often(make, monkeypatch):

@@ -153,9 +153,26 @@ class EvaluateConfig:
     batch_size: Annotated[int, Range(1, 100_000)] = 256
     baselines: list[str] = field(default_factory=lambda: ["msp", "mahalanobis"])
     """Scores of the same backbone to compare with, attacked in the same way."""
+    certify: bool = False
+    """Bound the AUROC under every L2 attack there is, by median smoothing of the score
+    (`atd.evaluation.certificate`); no gradient is needed. It takes `certify_draws` passes an
+    image, and says before how long that is."""
+    certify_sigma: Annotated[float, Range(0, 10, above=True)] = 0.25
+    """Standard deviation of the noise on the [0, 1] pixel scale."""
+    certify_draws: Annotated[int, Range(30, 1_000_000)] = 1000
+    """Noisy copies of each image; more of them reach further and bound more tightly."""
+    certify_radii: list[Annotated[float, Range(0, 1000, above=True)]] = field(
+        default_factory=lambda: [0.1, 0.2, 0.25, 0.3, 0.4, 0.5]
+    )
+    """L2 radii on the [0, 1] pixel scale. What lies beyond about 2 * certify_sigma (with 1,000
+    draws) cannot be bounded."""
+    certify_confidence: Annotated[float, Range(0.5, 1, below=True)] = 0.999
+    """Probability, over the noise, with which all bounds of the certificate hold at once."""
 
     def __post_init__(self) -> None:
         settle(self, "evaluate")
+        radii = self.certify_radii
+        require(0 < len(radii) <= 100, "evaluate.certify_radii", radii, "1 to 100 radii")
         radius, rule = self.epsilon, "between 0 and 1 on the [0, 1] pixel scale, e.g. 8/255, or -1"
         require(radius == -1.0 or radius >= 0.0, "evaluate.epsilon", radius, rule)
 

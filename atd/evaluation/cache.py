@@ -7,6 +7,7 @@ import re
 import shutil
 import zipfile
 import zlib
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ from atd.files import replacing
 if TYPE_CHECKING:
     from atd.evaluation.jobs import Images
 
-__all__ = ["ScoreStore", "fingerprint"]
+__all__ = ["Arrays", "ScoreStore", "are_positions", "attack_question", "code_digest", "fingerprint"]
 
 Arrays = dict[str, Any]
 
@@ -45,55 +46,58 @@ class ScoreStore:
     Args:
         file: The file of the finished set; None keeps nothing.
         images: Size of the set, which a file is checked against.
+        is_whole: Whether arrays are what was found on images of a set of that size.
+        join: Joins what was found on several batches, in the order of the positions (`index`).
     """
 
-    def __init__(self, file: Path | None, images: int = 0) -> None:
-        self.file, self.images = file, images
+    def __init__(
+        self,
+        file: Path | None,
+        images: int = 0,
+        *,
+        is_whole: Callable[[Arrays, int], bool] | None = None,
+        join: Callable[[Sequence[Arrays]], Arrays] = join_parts,
+    ) -> None:
+        self.file, self.images, self.join = file, images, join
+        self.is_whole = is_whole or _is_whole
         self.parts = None if file is None else file.with_suffix(".parts")
 
     @classmethod
-    def of(
-        cls,
-        folder: Path | None,
-        modules: str,
-        images: Images,
-        attack: Attack,
-        direction: int,
-    ) -> ScoreStore:
+    def of(cls, folder: Path | None, images: Images, *question: bytes, **how: Any) -> ScoreStore:
         """The store named by everything the scores depend on.
 
         Args:
             folder: Where the stores lie; None keeps nothing.
-            modules: Fingerprints of the detector and of the attack's sources.
             images: The set; its name, its size and a sample of its pixels count.
-            attack: The attack; its source code counts too.
-            direction: Whether scores are raised or lowered.
+            *question: Detector, and what is done to each image.
+            **how: `is_whole` and `join`.
         """
         if folder is None:
-            return cls(None)
-        digest = hashlib.sha256(_source_code())
-        digest.update(modules.encode())
-        numbers = (attack.epsilon, attack.norm, attack.seed, attack.draws, attack.stop, direction)
-        digest.update(" ".join(map(str, (*attack.members, *numbers))).encode())
-        if attack.targets is not None:
-            digest.update(_bytes(attack.targets))
+            return cls(None, **how)
+        digest = hashlib.sha256()
+        for part in question:
+            digest.update(len(part).to_bytes(8, "big") + part)
         sample = torch.linspace(0, len(images) - 1, min(64, len(images))).round().long()
         pixels = images.fetch(sample)
         digest.update(f"{images.name} {len(images)} {tuple(pixels.shape)}".encode())
         digest.update(_bytes(pixels))
         readable = re.sub(r"[^\w.-]+", "-", images.name).strip("-.")[:80] or "set"
-        return cls(folder / f"{readable}-{digest.hexdigest()[:20]}.npz", len(images))
+        return cls(folder / f"{readable}-{digest.hexdigest()[:20]}.npz", len(images), **how)
 
     def read(self) -> Arrays | None:
         """What is there already, or None; damaged files count as absent and are made again."""
         if self.file is None or self.parts is None:
             return None
-        whole = _read(self.file, self.images)
+        whole = self._read(self.file)
         if whole is not None:
             return whole
-        parts = [_read(file, self.images) for file in sorted(self.parts.glob("*.npz"))]
+        parts = [self._read(file) for file in sorted(self.parts.glob("*.npz"))]
         present = [part for part in parts if part is not None]
-        return join_parts(_disjoint(present)) if present else None
+        return self.join(_disjoint(present)) if present else None
+
+    def _read(self, file: Path) -> Arrays | None:
+        found = _read(file)
+        return found if found is not None and self.is_whole(found, self.images) else None
 
     def add(self, part: Arrays) -> None:
         """Keeps one batch."""
@@ -101,10 +105,20 @@ class ScoreStore:
             _write(self.parts / f"{int(part['index'][0]):09d}.npz", part)
 
     def finish(self, whole: Arrays) -> None:
-        """Keeps the finished set and drops its batches."""
-        if self.file is not None and self.parts is not None:
+        """Keeps the finished set and drops its batches, where there are any."""
+        if self.file is not None and self.parts is not None and self.parts.exists():
             _write(self.file, whole)
             shutil.rmtree(self.parts, ignore_errors=True)
+
+
+def attack_question(attack: Attack, direction: int) -> bytes:
+    """Everything that attacked scores depend on beside detector and images; code too."""
+    digest = hashlib.sha256(code_digest())
+    numbers = (attack.epsilon, attack.norm, attack.seed, attack.draws, attack.stop, direction)
+    digest.update(" ".join(map(str, (*attack.members, *numbers))).encode())
+    if attack.targets is not None:
+        digest.update(_bytes(attack.targets))
+    return digest.digest()
 
 
 def fingerprint(module: Detector) -> str:
@@ -125,14 +139,14 @@ def _bytes(tensor: Tensor) -> bytes:
 
 
 @cache
-def _source_code() -> bytes:
+def code_digest() -> bytes:
     """The code that scores depend on: an attack that was changed must run again."""
     import atd.attacks
     from atd.evaluation import subject, worst
 
     files = sorted(Path(atd.attacks.__file__).parent.rglob("*.py"))
     files += [Path(str(module.__file__)) for module in (subject, worst)]
-    return b"".join(file.read_bytes() for file in files)
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).digest()
 
 
 def _disjoint(parts: list[Arrays]) -> list[Arrays]:
@@ -147,15 +161,14 @@ def _disjoint(parts: list[Arrays]) -> list[Arrays]:
     return kept
 
 
-def _read(file: Path, images: int) -> Arrays | None:
+def _read(file: Path) -> Arrays | None:
     if not file.is_file():
         return None
     try:
         with np.load(file, allow_pickle=False) as stored:
-            found = dict(stored)
+            return dict(stored)
     except _DAMAGE:
         return None
-    return found if _is_whole(found, images) else None
 
 
 def _is_whole(arrays: Arrays, images: int) -> bool:
@@ -164,14 +177,19 @@ def _is_whole(arrays: Arrays, images: int) -> bool:
         return False
     for names in (_EACH, _EXAMPLES):
         index = arrays[names[0]]
-        if index.ndim != 1 or index.dtype.kind != "i" or len(np.unique(index)) != len(index):
-            return False
-        if len(index) and not 0 <= index.min() <= index.max() < images:
+        if not are_positions(index, images):
             return False
         if any(arrays[name].ndim < 1 or len(arrays[name]) != len(index) for name in names):
             return False
     finite = bool(np.isfinite(arrays["clean"]).all() and np.isfinite(arrays["attacked"]).all())
     return finite and arrays["example_clean"].ndim == arrays["example_attacked"].ndim == 4
+
+
+def are_positions(index: np.ndarray[Any, Any], images: int) -> bool:
+    """Whether an array holds different positions in a set of so many images."""
+    if index.ndim != 1 or index.dtype.kind != "i" or len(np.unique(index)) != len(index):
+        return False
+    return not len(index) or bool(0 <= index.min() <= index.max() < images)
 
 
 def _write(file: Path, arrays: Arrays) -> None:

@@ -60,7 +60,7 @@ def evaluation_seconds(
     """Seconds of an evaluation whose attacks never end early, its checks included.
 
     Args:
-        options: Tier and limit.
+        options: Tier, limit and certificate, which baselines do not get.
         step: `seconds_per_step`.
         counts: Images of the ID test set, then of each OOD test set.
         scores: Detectors that are judged, the baselines among them; a slow one counts more.
@@ -70,7 +70,8 @@ def evaluation_seconds(
     probed = min(PROBED, inside) + min(PROBED, sum(outside))
     # A backward pass costs two forward; of the passes of the checks about half are backward.
     steps = (inside + sum(outside)) * (forward + 2 * backward) / 3 + probed * PROBE_PASSES / 2
-    return scores * step * steps
+    copies = (inside + sum(outside)) * options.certify_draws if options.certify else 0
+    return step * (scores * steps + copies / 3)
 
 
 def richest_evaluation(

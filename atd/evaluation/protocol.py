@@ -11,6 +11,9 @@ from atd.config import Config
 from atd.detectors.base import Detector
 from atd.errors import UserError
 from atd.evaluation.cache import fingerprint
+from atd.evaluation.certificate import certificate_passes, certify
+from atd.evaluation.certificate_cost import cost_words
+from atd.evaluation.certified import Certificate
 from atd.evaluation.jobs import ScoredSet
 from atd.evaluation.judgement import PROBED, Judgement, Splits, judge_detector
 from atd.evaluation.probes import PROBE_PASSES
@@ -24,6 +27,7 @@ from atd.evaluation.results import (
     Results,
 )
 from atd.evaluation.settings import Settings
+from atd.evaluation.subset import Sides
 from atd.metrics import Array
 from atd.provenance import provenance
 
@@ -89,6 +93,8 @@ def evaluate(
     baselines = baselines or {}
     others = tuple({**baselines, **(sources or {})}.values())
     own = detector.threshold
+    if settings.smoothing is not None and settings.progress:
+        print(cost_words(detector, splits, settings.smoothing, settings, PROBED), flush=True)
     with progress_bar(
         f"attacking {name}", _work(splits, settings, baselines), show=settings.progress
     ) as bar:
@@ -98,6 +104,7 @@ def evaluate(
             kind: judge_detector(module, splits, settings, _without(baselines, kind), bar)
             for kind, module in baselines.items()
         }
+    certificate = _certificate(detector, splits, settings, found.averaged, name)
     missing = [*left_out, *_left_out(settings, splits, own, len(others))]
     seconds = time.monotonic() - started
     facts = Provenance(**provenance(config, seed=settings.seed, seconds=seconds))
@@ -124,10 +131,24 @@ def evaluate(
         curves=found.curves,
         checks=found.checks,
         verdict=found.verdict,
+        certificate=certificate,
         left_out=tuple(missing),
         provenance=facts,
     )
     return _evaluation(results, found)
+
+
+def _certificate(
+    detector: Detector, splits: Splits, settings: Settings, averaged: Sequence[str], name: str
+) -> Certificate | None:
+    """What is certain, where it was asked for."""
+    smoothing = settings.smoothing
+    if smoothing is None:
+        return None
+    sides = Sides.of(splits.id_test, [splits.ood_test[key] for key in averaged], PROBED)
+    total = certificate_passes(smoothing, splits, PROBED)
+    with progress_bar(f"certifying {name}", total, show=settings.progress) as bar:
+        return certify(detector, splits, averaged, sides, smoothing, settings, bar)
 
 
 def _evaluation(results: Results, found: Judgement) -> Evaluation:

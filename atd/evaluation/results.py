@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from atd.errors import UserError
+from atd.evaluation.certified import Certificate
 from atd.evaluation.checks import Check
 from atd.metrics import MeanMetrics, Metrics
 from atd.records import from_json, to_json
@@ -181,6 +182,7 @@ class Results:
         strongest: Share of all images on which each attack found the worst score.
         stronger: What the strongest attack of the checks found; older results do not tell.
         curves: AUROC against the strength of the attack; empty in the oldest results.
+        certificate: What no attack in L2 can take away, where that was asked for.
         left_out: What was not done though it was asked for, each with the reason.
     """
 
@@ -201,6 +203,7 @@ class Results:
     strongest: Mapping[str, float] = field(default_factory=dict)
     stronger: Stronger | None = None
     curves: Curves = field(default_factory=Curves)
+    certificate: Certificate | None = None
     left_out: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:

@@ -13,20 +13,20 @@ import torch
 
 from atd.detectors.base import Detector
 from atd.errors import UserError
-from atd.evaluation.cache import ScoreStore, fingerprint
+from atd.evaluation.cache import ScoreStore, attack_question, fingerprint
 from atd.evaluation.jobs import Images, Job, Positions, ScoredSet
+from atd.evaluation.sharing import share_work
 from atd.evaluation.subject import Subject
-from atd.evaluation.worst import Attack, Group, attack_batch, join_parts
+from atd.evaluation.worst import Attack, Group, attack_batch
 from atd.inference import frozen
 from atd.metrics import Array
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-__all__ = ["attack_scores", "attack_sets"]
+__all__ = ["attack_scores", "attack_sets", "full_precision"]
 
 Tick = Callable[[int], None]
-Found = dict[str, Any] | None
 
 
 def attack_scores(
@@ -96,24 +96,29 @@ def attack_sets(
             raise UserError(f"{job.images.name}: the set is empty; give it at least one image")
     attack = _common([job.attack for job in jobs])
     tick = tick or (lambda count: None)
-    modules = "".join(map(fingerprint, (detector, *attack.sources))) if cache else ""
-    stores = [ScoreStore.of(cache, modules, j.images, j.attack, j.direction) for j in jobs]
-    rank, world = _place(accelerator)
-    found = _shared([store.read() if rank == 0 else None for store in stores], accelerator)
-    missing = _missing(jobs, found)
-    tick(attack.passes * (sum(len(job.images) for job in jobs) - len(missing)))
-    found = found if rank == 0 else [None] * len(jobs)
+    modules = "".join(map(fingerprint, (detector, *attack.sources))).encode() if cache else b""
+    stores = [
+        ScoreStore.of(cache, j.images, modules, attack_question(j.attack, j.direction))
+        for j in jobs
+    ]
+    world = 1 if accelerator is None else accelerator.num_processes
     where = torch.device(device) if accelerator is None else accelerator.device
-    with frozen(detector, *attack.sources), _full_precision():
-        for chunk in _chunks(missing[rank::world], batch_size):
-            work = _Work(tick, attack.passes * len(chunk), world)
-            for number, part in _attacked(detector, jobs, chunk, where, work.passed):
-                stores[number].add(part)
-                found[number] = join_parts([*_present([found[number]]), part])
-            work.done()
-    wholes = _gathered(found, accelerator)
-    for number in sorted(set(missing[:, 0].tolist())) if rank == 0 else ():
-        stores[number].finish(wholes[number])
+
+    def work(chunk: Positions) -> list[tuple[int, dict[str, Any]]]:
+        told = _Work(tick, attack.passes * len(chunk), world)
+        parts = _attacked(detector, jobs, chunk, where, told.passed)
+        told.done()
+        return parts
+
+    with frozen(detector, *attack.sources), full_precision():
+        wholes = share_work(
+            stores,
+            [len(job.images) for job in jobs],
+            work,
+            batch_size=batch_size,
+            accelerator=accelerator,
+            known=lambda count: tick(attack.passes * count),
+        )
     return [_scored(job, whole) for job, whole in zip(jobs, wholes, strict=True)]
 
 
@@ -144,15 +149,6 @@ def _common(attacks: Sequence[Attack]) -> Attack:
     return first
 
 
-def _missing(jobs: Sequence[Job], found: Sequence[Found]) -> Positions:
-    """Number of the job and position in its set (M, 2) of the images that have no score yet."""
-    pairs = []
-    for number, (job, known) in enumerate(zip(jobs, found, strict=True)):
-        left = np.setdiff1d(np.arange(len(job.images)), known["index"] if known else ())
-        pairs.append(np.stack([np.full_like(left, number), left], axis=1))
-    return np.concatenate(pairs)
-
-
 def _attacked(
     detector: Detector, jobs: Sequence[Job], chunk: Positions, where: torch.device, passed: Tick
 ) -> list[tuple[int, dict[str, Any]]]:
@@ -178,17 +174,6 @@ def _scored(job: Job, whole: dict[str, Any]) -> ScoredSet:
     return ScoredSet(name=job.images.name, direction=job.direction, members=names, **arrays)
 
 
-def _place(accelerator: Accelerator | None) -> tuple[int, int]:
-    if accelerator is None:
-        return 0, 1
-    return accelerator.process_index, accelerator.num_processes
-
-
-def _chunks(positions: Positions, size: int) -> list[Positions]:
-    """As few batches as possible, of nearly equal size."""
-    return np.array_split(positions, -(-len(positions) // size)) if len(positions) else []
-
-
 def _require_finite(scores: Array, name: str) -> None:
     bad = int((~np.isfinite(scores)).sum())
     if bad:
@@ -199,7 +184,7 @@ def _require_finite(scores: Array, name: str) -> None:
 
 
 @contextmanager
-def _full_precision() -> Iterator[None]:
+def full_precision() -> Iterator[None]:
     """No autocast and no TF32: robustness is measured with the detector that is shipped."""
     convolutions, products = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
@@ -209,28 +194,3 @@ def _full_precision() -> Iterator[None]:
     finally:
         torch.backends.cudnn.allow_tf32 = convolutions
         torch.backends.cuda.matmul.allow_tf32 = products
-
-
-def _present(found: Sequence[Found]) -> list[dict[str, Any]]:
-    return [part for part in found if part is not None]
-
-
-def _gathered(found: list[Found], accelerator: Accelerator | None) -> list[dict[str, Any]]:
-    """All processes' scores as whole arrays in each set's order."""
-    everywhere = [found]
-    if accelerator is not None and accelerator.num_processes > 1:
-        from accelerate.utils import gather_object
-
-        everywhere = gather_object(everywhere)
-    return [join_parts(_present(parts)) for parts in zip(*everywhere, strict=True)]
-
-
-def _shared(value: list[Found], accelerator: Accelerator | None) -> list[Found]:
-    """The main process's view of the cache, so that all processes agree on what is missing."""
-    if accelerator is None or accelerator.num_processes == 1:
-        return value
-    from accelerate.utils import broadcast_object_list
-
-    box = [value]
-    broadcast_object_list(box)
-    return box[0]

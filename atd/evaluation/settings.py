@@ -11,17 +11,18 @@ import torch
 
 from atd.attacks import Norm, default_step_size
 from atd.attacks.suite import Member
-from atd.config import Config
+from atd.config import Config, EvaluateConfig
 from atd.detectors.base import Detector
 from atd.evaluation.jobs import Images, Job, ScoredSet
 from atd.evaluation.scoring import attack_sets
+from atd.evaluation.smoothing import Smoothing
 from atd.evaluation.tiers import Tier, resolve_tier
 from atd.evaluation.worst import Attack
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-__all__ = ["Settings", "settings_from"]
+__all__ = ["Settings", "settings_from", "smoothing_of"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +42,7 @@ class Settings:
         compiled: Compiles the detector (not the baselines) for its attack.
         progress: Shows a progress bar on the main process.
         protocol: Name of the list of OOD sets, for the record.
+        smoothing: What is certified; None certifies nothing.
     """
 
     tier: Tier
@@ -55,6 +57,7 @@ class Settings:
     compiled: bool = False
     progress: bool = True
     protocol: str = "custom"
+    smoothing: Smoothing | None = None
 
     @property
     def step_size(self) -> float:
@@ -135,4 +138,17 @@ def settings_from(
         compiled=config.run.compile,
         progress=progress,
         protocol=config.data.protocol or "custom",
+        smoothing=smoothing_of(config.evaluate),
+    )
+
+
+def smoothing_of(options: EvaluateConfig) -> Smoothing | None:
+    """What is certified, if anything."""
+    if not options.certify:
+        return None
+    return Smoothing(
+        sigma=options.certify_sigma,
+        draws=options.certify_draws,
+        radii=tuple(sorted(set(options.certify_radii))),
+        confidence=options.certify_confidence,
     )

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from atd.evaluation.certified import Certificate
 from atd.evaluation.checks import Check
 from atd.evaluation.jobs import ScoredSet
 from atd.evaluation.protocol import Evaluation
@@ -70,6 +71,11 @@ class Report:
     def verdict(self) -> str:
         """One line: the numbers can be trusted, or which checks speak against it."""
         return self.results.verdict
+
+    @property
+    def certificate(self) -> Certificate | None:
+        """What no attack in L2 can take away, where it was asked for."""
+        return self.results.certificate
 
     @property
     def left_out(self) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from atd.evaluation.checks import TRUSTED
 from atd.evaluation.results import Dataset, Results
 from atd.metrics import CONDITIONS, Metrics
+from atd.reporting.certificate import certificate_section
 from atd.reporting.document import (
     Banner,
     Block,
@@ -55,6 +56,7 @@ def page(results: Results) -> list[Section]:
         _auroc_section(results),
         _scores_section(results),
         _curves_section(results),
+        *certificate_section(results),
         _threshold_section(results),
         _examples_section(results),
         *_baselines_section(results),

@@ -12,6 +12,7 @@ import numpy as np
 
 from atd.evaluation.jobs import ScoredSet
 from atd.metrics import Array, auroc
+from atd.reporting.certificate import certificate_figure
 from atd.reporting.curves import epsilon_figure, steps_figure
 from atd.reporting.drawing import BLUE, COLOURS, DASHES, VERMILION, footer, grid, marker, save
 from atd.reporting.examples import example_figure
@@ -53,6 +54,8 @@ def save_plots(evaluation: Evaluation, folder: Path) -> list[str]:
         "threshold.png": threshold_figure,
         "examples.png": example_figure,
     }
+    if evaluation.results.certificate is not None:
+        drawings["certificate.png"] = certificate_figure
     for name, draw in drawings.items():
         save(partial(draw, evaluation), folder / name)
     return list(drawings)

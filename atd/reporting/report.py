@@ -14,6 +14,7 @@ from atd.errors import printable
 from atd.evaluation.results import Dataset, Means, Results
 from atd.files import replacing
 from atd.metrics import CONDITIONS
+from atd.reporting.certificate import certified_words
 from atd.reporting.output import write_json, write_page
 from atd.reporting.page import page
 from atd.reporting.plots import save_plots
@@ -58,6 +59,5 @@ def summary_table(results: Results) -> str:
     ]
     lines += [f"{name:<{width}}" + "".join(f"{x:>8}" for x in aurocs(item)) for name, item in rows]
     lines += [f"left out: {line}" for line in results.left_out]
-    if words := stronger_words(results):
-        lines.append(words)
+    lines += [words for words in (stronger_words(results), certified_words(results)) if words]
     return "\n".join(printable(line) for line in [*lines, results.verdict])

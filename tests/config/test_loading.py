@@ -31,7 +31,8 @@ NAMES = {
     "adversarial attack_generated features finetune finetune_lr generator generator_objective "
     "generator_diversity ema latent_dim normalisation batch_statistics lr_discriminator "
     "lr_generator as_released",
-    "evaluate": "tier norm epsilon steps restarts limit batch_size baselines",
+    "evaluate": "tier norm epsilon steps restarts limit batch_size baselines "
+    "certify certify_sigma certify_draws certify_radii certify_confidence",
     "loader": "workers memory_mb",
 }
 

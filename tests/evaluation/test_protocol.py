@@ -20,7 +20,7 @@ from atd.metrics import CONDITIONS, metrics
 
 TOP = {"schema", "detector", "attack", "id", "datasets", "mean", "mean_near", "mean_over"}
 TOP |= {"threshold", "baselines", "checks", "verdict", "provenance"}
-TOP |= {"protocol", "strongest", "stronger", "curves", "left_out"}
+TOP |= {"protocol", "strongest", "stronger", "curves", "left_out", "certificate"}
 
 
 def test_results_hold_what_the_contract_names(brightness, splits, settings) -> None:
