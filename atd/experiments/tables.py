@@ -103,8 +103,10 @@ def _settings(order: Order, methods: Mapping[str, Method]) -> list[Setting]:
 def _measure_all(order: Order, methods: Mapping[str, Method], shown: Shown) -> None:
     setting = order.setting
     shop = Workshop(setting, order.work)
-    # A network is kept until its last method: methods of one network come one after the other.
-    by_network = sorted(methods, key=lambda name: methods[name].training)
+    # Methods of one network come one after the other, so that it is read once.
+    by_network = sorted(
+        methods, key=lambda name: (not methods[name].training, methods[name].training)
+    )
     names = {f"{setting.name}/{name}": name for name in by_network}
 
     def measure(row: str, config: Config) -> Record:
@@ -116,9 +118,10 @@ def _measure_all(order: Order, methods: Mapping[str, Method], shown: Shown) -> N
             "network": network_words(config) if method.training else "none",
             "quoted": _quoted(method, config),
         }
+        shop.prepare(method, config.run.seed)
         try:
             return {**told, **_measured(shop, method, config)}
-        except UserError as error:  # of this method: the others go on
+        except UserError as error:  # of this method: the images and the network are there
             return {**told, "refused": str(error)}
 
     run_missing(

@@ -62,6 +62,15 @@ class Workshop:
         folder = self.bench.folder(method.training, seed, part)
         return self.setting.resolved("atd", seed, folder, *words)
 
+    def prepare(self, method: Method, seed: int) -> None:
+        """Reads the images and trains the network of a method, unless it has none.
+
+        Raises:
+            UserError: There are no images, or they cannot be trained on.
+        """
+        if method.training:
+            self.bench.ground(method.training, seed)
+
     def detector(self, method: Method, seed: int) -> tuple[Detector, DataSplits]:
         """A trained or fitted detector, in evaluation mode, and the images of its run.
 

@@ -89,6 +89,7 @@ def made(monkeypatch):
         }
 
     monkeypatch.setattr(tables, "_measured", measured)
+    monkeypatch.setattr(Workshop, "prepare", lambda self, method, seed: None)
     return asked
 
 
@@ -128,6 +129,13 @@ def test_damaged_rows_are_one_line(made, tmp_path):
     assert "\n" not in str(caught.value)
 
 
+def test_images_that_are_not_there_are_said_once_and_no_row(tmp_path):
+    elsewhere = dataclasses.replace(PAPERS, overrides=(f"data.root={tmp_path}",))
+    with pytest.raises(UserError, match="data.protocol=paper: no images in .*tiny_imagenet"):
+        reproduce_table3(order(elsewhere, tmp_path))
+    assert not (tmp_path / "table.json").exists()
+
+
 @pytest.mark.slow
 def test_every_table_runs_at_smoke_scale(tmp_path):
     """About 80 seconds of one core together, since networks are shared."""
@@ -142,3 +150,21 @@ def test_every_table_runs_at_smoke_scale(tmp_path):
         assert "* " in text.partition("## Where the numbers come from")[2]
         runs = json.loads((tmp_path / f"{what}.json").read_text())
         assert all(run["provenance"]["commit"] for run in runs.values())
+        for run in runs.values():
+            _falls(what, run)
+
+
+def _falls(what, run):
+    """No attack on the detector helps it; every condition is attacked from the same scores."""
+    match what:
+        case "table2":
+            for found in run["found"].values():
+                for attack in found.values():
+                    assert attack["both"] <= min(attack["in"], attack["out"]) + 1e-9
+                    assert max(attack["in"], attack["out"]) <= attack["clean"] + 1e-9
+        case "table4":
+            found = run["found"]
+            for strength in ("paper", "stronger"):
+                assert found[f"{strength} detector"]["auroc"] <= found["clean"]["auroc"] + 1e-9
+        case _:
+            assert run["stronger"]["both"] <= run["plain"]["both"] + 1e-9
