@@ -24,6 +24,7 @@ __all__ = ["Recording", "Select", "is_leaf", "is_normalisation", "record", "requ
 Select = Callable[[str, nn.Module], bool] | Collection[str]
 """Which layers: a rule for name and module such as `is_leaf`, or labels (see `Recording`)."""
 
+Side = Literal["output", "input", "both"]
 Replacement = Tensor | Callable[[Tensor], Tensor]
 
 _NORMALISATIONS = (
@@ -47,10 +48,12 @@ class Recording:
         output: What the module returned.
         activations: Labels and values in the order in which they were computed. A label is the
             layer's name; a layer that was called again adds `#2`, `#3`, ... to it.
+        given: With `side="both"`, what each of these layers was given where that is one tensor.
     """
 
     output: Any
     activations: list[tuple[str, Tensor]]
+    given: list[Tensor | None]
 
     def values(self) -> list[Tensor]:
         """The values without their labels."""
@@ -79,7 +82,7 @@ def record(
     select: Select,
     *,
     call: Callable[[Tensor], Any] | None = None,
-    side: Literal["output", "input"] = "output",
+    side: Side = "output",
     replace: Mapping[str, Replacement] | None = None,
     gradients: bool = False,
 ) -> Recording:
@@ -94,7 +97,8 @@ def record(
         images: What it takes.
         select: The layers.
         call: What to call in place of the module, e.g. `backbone.embed`.
-        side: Keep what layers give out, or what they are given (their first argument).
+        side: Keep what layers give out, what they are given (their first argument), or `both`:
+            what they give out, with what they are given beside it.
         replace: By label, what stands in for a layer's value: a tensor of the same shape, or a
             function of the value. It is kept in place of the value.
         gradients: The values kept require gradients, also where neither parameters nor images
@@ -121,7 +125,7 @@ def record(
     unused = tape.replace.keys() - tape.calls.keys()
     if unused:
         raise UserError(f"no layer {', '.join(sorted(unused))} was called in this network")
-    return Recording(output, tape.kept)
+    return Recording(output, tape.kept, tape.given)
 
 
 def _pass(
@@ -129,7 +133,7 @@ def _pass(
     module: nn.Module,
     images: Tensor,
     tape: _Tape,
-    side: Literal["output", "input"],
+    side: Side,
 ) -> Any:
     with _gradients_on(tape.gradients), _hooks(module, tape, side):
         if tape.gradients and images.is_inference():
@@ -160,6 +164,7 @@ class _Tape:
         self.thread = threading.get_ident()
         self.calls: dict[str, None] = {}
         self.kept: list[tuple[str, Tensor]] = []
+        self.given: list[Tensor | None] = []
         self._counts: Counter[str] = Counter()
 
     def concerns(self, name: str, module: nn.Module) -> bool:
@@ -211,7 +216,7 @@ def _gradients_on(wanted: bool) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _hooks(module: nn.Module, tape: _Tape, side: str) -> Iterator[None]:
+def _hooks(module: nn.Module, tape: _Tape, side: Side) -> Iterator[None]:
     handles = []
     try:
         with _LOCK:
@@ -225,7 +230,20 @@ def _hooks(module: nn.Module, tape: _Tape, side: str) -> Iterator[None]:
                 handle.remove()
 
 
-def _hook(layer: nn.Module, name: str, tape: _Tape, side: str) -> torch.utils.hooks.RemovableHandle:
+def _hook(
+    layer: nn.Module, name: str, tape: _Tape, side: Side
+) -> torch.utils.hooks.RemovableHandle:
+    if side == "both":
+
+        def after(_: nn.Module, inputs: tuple[Any, ...], output: Any) -> Tensor | None:
+            kept = len(tape.kept)
+            value = tape.visit(name, layer, output)
+            if len(tape.kept) > kept:
+                only = len(inputs) == 1 and isinstance(inputs[0], Tensor)
+                tape.given.append(inputs[0] if only else None)
+            return value
+
+        return layer.register_forward_hook(after)
     if side == "output":
         return layer.register_forward_hook(lambda _, __, output: tape.visit(name, layer, output))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from small_networks import layers, noise, trained
+from torch import nn
 from torch.nn import functional
 
 from atd.detectors import parameter_gradients
@@ -69,9 +70,57 @@ def test_norms_can_be_differentiated_with_respect_to_the_images_alone():
     torch.testing.assert_close(again, found.detach())
 
 
+class Tokens(nn.Module):
+    """Places of a map as tokens (N, T, F)."""
+
+    def forward(self, maps):
+        return maps.flatten(2).mT
+
+
+def unusual():
+    """Layers that pad, group, dilate, see tokens, have no bias, or use their weight otherwise."""
+
+    class Scaled(nn.Conv2d):
+        def forward(self, images):
+            return 2 * super().forward(images)
+
+    class Standardised(nn.Conv2d):
+        def forward(self, images):
+            return functional.conv2d(images, self.weight - self.weight.mean(), self.bias)
+
+    torch.manual_seed(0)
+    return nn.Sequential(
+        *(nn.Conv2d(3, 4, 3, padding="same", bias=False), nn.GroupNorm(2, 4), nn.Tanh()),
+        *(nn.Conv2d(4, 4, 3, stride=2, padding=2, dilation=2, padding_mode="reflect"), nn.Tanh()),
+        *(nn.Conv2d(4, 6, (2, 1), groups=2), Scaled(6, 4, 1), Standardised(4, 4, 1), nn.Tanh()),
+        *(Tokens(), nn.Linear(4, 5), nn.LayerNorm(5), nn.Linear(5, 5, bias=False), nn.Flatten()),
+        nn.LazyLinear(4),
+    )
+
+
+@pytest.mark.parametrize("make", [unusual, trained], ids=["unusual", "ours"])
+def test_layer_by_layer_is_the_whole_network_sample_by_sample(make):
+    images = noise(3)
+    network = make().eval()
+    network(images)
+    names = [name for name, _ in network.named_parameters()]
+    skeleton = parameter_gradients._skeleton(network)
+    images.requires_grad_(True)
+    quick = parameter_gradients._layer_by_layer(skeleton, images, all_ones)
+    whole = parameter_gradients._whole(skeleton, names, images, all_ones)
+    assert quick.keys() == whole.keys()
+    for name in names:
+        torch.testing.assert_close(quick[name], whole[name], rtol=1e-4, atol=1e-8)
+    (ours, theirs) = (
+        torch.autograd.grad(sum(part.log1p().sum() for part in found.values()), images)[0]
+        for found in (quick, whole)
+    )
+    torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-6)
+
+
 @pytest.mark.parametrize("shared", [True, False])
 def test_a_tensor_in_two_places_counts_once(shared):
-    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 4), torch.nn.Linear(4, 4))
+    network = nn.Sequential(nn.Flatten(), nn.Linear(4, 4), nn.Linear(4, 4))
     if shared:
         network[2].weight = network[1].weight
     images = torch.rand(2, 1, 2, 2)
