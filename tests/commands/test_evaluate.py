@@ -11,7 +11,9 @@ import sys
 import pytest
 
 from atd.commands import evaluate
+from atd.config import load
 from atd.detectors.base import Detector
+from atd.evaluation.candidates import load_candidates
 from atd.training import processes
 
 
@@ -69,6 +71,11 @@ def test_options_that_do_not_fit_are_refused(fail, tiny_run):
     detector = tiny_run.folder / "detector"
     assert "takes 8" in fail(detector, "data.image_size=16")
     assert "did you mean evaluate.tier?" in fail(detector, "evaluate.teir=paper")
+
+
+def test_an_automatic_image_size_is_the_detectors(tiny_run, tiny_yaml):
+    candidates = load_candidates([str(tiny_run.folder / "detector")], [])
+    assert candidates.fitted(load(tiny_yaml, ["data.image_size=auto"])).data.image_size == 8
 
 
 @pytest.mark.parametrize("word", ["detector.temperature=2", "atd.epochs=3", "recipe=paper"])

@@ -286,3 +286,34 @@ def test_keys_change_only_on_purpose() -> None:
         group, _, option = key.rpartition(".")
         found.setdefault(group, []).append(option)
     assert {group: " ".join(options) for group, options in found.items()} == NAMES
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("", 0),
+        ("30m", 1800),
+        ("2h", 7200),
+        ("1.5h", 5400),
+        ("90s", 90),
+        ("1800", 1800),
+        ("5 m", 300),
+    ],
+)
+def test_a_budget_is_a_length_of_time(text: str, seconds: float) -> None:
+    assert load(None, [f"run.budget={text}"]).run.seconds == seconds
+
+
+@pytest.mark.parametrize("text", ["0", "0m", "-5m", "30 minutes", "m", "1e3", "30M", "nan"])
+def test_what_is_no_length_of_time_is_refused(text: str) -> None:
+    with pytest.raises(UserError, match=r"command line: run\.budget=.* such as 90s, 30m or 2h"):
+        load(None, [f"run.budget={text}"])
+
+
+def test_sizes_may_be_automatic_and_nothing_else() -> None:
+    config = load(None, ["data.image_size=auto", "backbone.width=auto"])
+    assert (config.data.image_size, config.backbone.width) == (0, 0)
+    assert restore(yaml.safe_load(to_yaml(config)), "stored") == config
+    for word in ("atd.epochs=auto", "data.image_size=7", "backbone.width=automatic"):
+        with pytest.raises(UserError):
+            load(None, [word])
