@@ -34,6 +34,7 @@ SCALES = {
             *("pretrain.epochs=1", "pretrain.helper_epochs=1", "pretrain.batch_size=32"),
             *("pretrain.ghost_batch=0", "pretrain.steps=2", "atd.epochs=1", "atd.batch_size=16"),
             *("atd.steps=2", "atd.latent_dim=8", "evaluate.tier=smoke", "evaluate.limit=4"),
+            "evaluate.certify_draws=60",
         ),
         {
             "confounding_gradients": ("hidden=8", "epochs=3"),

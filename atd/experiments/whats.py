@@ -15,6 +15,7 @@ WHATS = {
     "table3": ("tables", "the paper's ablations"),
     "table4": ("attack_target", "attacks on the classifier and on the detector"),
     "table5": ("tables", "ATD and ATOM"),
+    "certificate": ("certificate", "the AUROC that no L2 attack can take away"),
 }
 """By WHAT the file beside this one that has its function `reproduce_WHAT`, and what it makes.
 
