@@ -18,22 +18,21 @@ from atd.config import Config
 from atd.data.evaluation_sets import EvaluationSets
 from atd.data.images import ImageSet
 from atd.detectors.base import Detector
-from atd.errors import UserError
 from atd.evaluation.judgement import averaged_sets
 from atd.evaluation.settings import Settings
 from atd.evaluation.subject import Subject
 from atd.experiments.far_sets import ATTACKS, limited_sets, settings_at
 from atd.experiments.methods import COMPARED, DEFAULT, PAPER
-from atd.experiments.missing import Record, Runs, run_missing
+from atd.experiments.missing import Record, Runs, run_missing, typed
 from atd.experiments.order import Order
 from atd.experiments.tables import agrees
 from atd.experiments.workshop import Workshop
 from atd.inference import frozen
 from atd.metrics import Array, auroc
-from atd.records import from_json, to_json
+from atd.records import to_json
 from atd.reporting.target_table import TargetRow, targets_page
 
-__all__ = ["reproduce_table4"]
+__all__ = ["page", "reproduce_table4"]
 
 _METHODS = {
     "OSAD (OpenMax)": COMPARED["OSAD (OpenMax)"],
@@ -77,15 +76,13 @@ def reproduce_table4(order: Order) -> None:
         order.seeds,
         configure=lambda row, seed: shop.config(_METHODS[names[row]], seed),
         measure=measure,
-        page=lambda runs: targets_page(_rows(runs), tuple(_METHODS)),
+        page=page,
     )
 
 
-def _rows(runs: Runs) -> list[TargetRow]:
-    try:
-        return [from_json(TargetRow, run, key) for key, run in runs.items()]
-    except ValueError as error:
-        raise UserError(f"the finished rows are damaged: {error}") from None
+def page(runs: Runs) -> str:
+    """The page of finished runs."""
+    return targets_page(list(typed(TargetRow, runs).values()), tuple(_METHODS))
 
 
 def _measured(detector: Detector, sets: EvaluationSets, settings: Settings) -> Record:

@@ -9,11 +9,10 @@ from pathlib import Path
 from atd.detectors.kinds import kind_class
 from atd.errors import UserError, printable
 from atd.experiments.bench import Bench
-from atd.experiments.missing import Runs, finished_runs, run_missing
+from atd.experiments.missing import Runs, finished_runs, run_missing, typed
 from atd.experiments.order import Order
 from atd.experiments.setting import Setting
 from atd.experiments.variants import DEFAULTS, TRAININGS, variant
-from atd.records import from_json
 from atd.reporting.detectors_page import detectors_page, objectives_page
 from atd.reporting.kind_rows import KindRow
 
@@ -88,9 +87,5 @@ def _require_same(setting: Setting, runs: Runs, output: Path) -> None:
 
 
 def _page(runs: Runs, what: str) -> str:
-    try:
-        rows = {key: from_json(KindRow, run, key) for key, run in runs.items()}
-    except ValueError as error:
-        raise UserError(f"the finished rows are damaged: {error}") from None
     make = {"detectors": detectors_page, "objectives": objectives_page}[what]
-    return make(rows, DEFAULTS[what])
+    return make(typed(KindRow, runs), DEFAULTS[what])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import statistics
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,6 @@ import torch
 from atd.config import Config
 from atd.data.evaluation_sets import EvaluationSets
 from atd.detectors.base import Detector
-from atd.errors import UserError
 from atd.evaluation.judgement import averaged_sets, judge_detector
 from atd.evaluation.settings import Settings
 from atd.experiments.far_sets import (
@@ -25,7 +25,7 @@ from atd.experiments.far_sets import (
     words_of,
 )
 from atd.experiments.methods import DEFAULT, PAPER, PUBLISHED, Method
-from atd.experiments.missing import Record, Runs, run_missing
+from atd.experiments.missing import Record, Runs, run_missing, typed
 from atd.experiments.order import Order
 from atd.experiments.released_attack import (
     Released,
@@ -35,10 +35,11 @@ from atd.experiments.released_attack import (
 )
 from atd.experiments.workshop import Workshop
 from atd.metrics import CONDITIONS, Array
-from atd.records import from_json, to_json
-from atd.reporting.findings_page import FindingRow, draw_findings, findings_page
+from atd.records import to_json
+from atd.reporting.findings_figures import draw_findings
+from atd.reporting.findings_page import FindingRow, findings_page
 
-__all__ = ["RECIPES", "reproduce_findings"]
+__all__ = ["RECIPES", "page", "reproduce_findings"]
 
 RECIPES = {
     "released code": PUBLISHED,
@@ -83,26 +84,20 @@ def reproduce_findings(order: Order) -> None:
         strong = settings_at(config, shop.processes, **{**second, "tier": "strong"})
         return {**told, **_found(detector, sets, paper, strong, others)}
 
-    def page(runs: Runs) -> str:
-        rows = _rows(runs)
-        pictures = draw_findings(rows, order.output)
-        return findings_page(rows, pictures)
-
     run_missing(
         order.output,
         names,
         order.seeds,
         configure=lambda row, seed: shop.config(RECIPES[names[row]], seed),
         measure=measure,
-        page=page,
+        page=lambda runs: page(runs, order.output),
     )
 
 
-def _rows(runs: Runs) -> list[FindingRow]:
-    try:
-        return [from_json(FindingRow, run, key) for key, run in runs.items()]
-    except ValueError as error:
-        raise UserError(f"the finished rows are damaged: {error}") from None
+def page(runs: Runs, output: Path) -> str:
+    """The page of finished runs; draws its pictures beside it."""
+    rows = list(typed(FindingRow, runs).values())
+    return findings_page(rows, draw_findings(rows, output), tuple(RECIPES))
 
 
 def _found(

@@ -6,18 +6,20 @@ import json
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from atd.config import Config
 from atd.errors import UserError
 from atd.files import write_text
 from atd.provenance import commit, provenance
+from atd.records import from_json
 
-__all__ = ["Record", "Runs", "finished_runs", "run_missing", "write"]
+__all__ = ["Record", "Runs", "finished_runs", "run_missing", "typed", "write"]
 
 Record = dict[str, Any]
 Runs = dict[str, Record]
 """What was found, by `ROW/SEED`."""
+T = TypeVar("T")
 
 
 def run_missing(
@@ -80,6 +82,18 @@ def finished_runs(file: Path) -> Runs:
     if not isinstance(found, dict) or not all(isinstance(run, dict) for run in found.values()):
         raise UserError(f"{file}: no runs of an experiment; move it away, or choose another output")
     return found
+
+
+def typed(kind: type[T], runs: Runs) -> dict[str, T]:
+    """Finished runs as values of a type.
+
+    Raises:
+        UserError: One is not of it.
+    """
+    try:
+        return {key: from_json(kind, run, key) for key, run in runs.items()}
+    except ValueError as error:
+        raise UserError(f"the finished rows are damaged: {error}") from None
 
 
 def write(file: Path, text: str) -> None:

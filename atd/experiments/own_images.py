@@ -17,11 +17,11 @@ from atd.config import Config, load
 from atd.data.ood_tests import listed_tests
 from atd.errors import UserError
 from atd.evaluation.results import Dataset, Results
-from atd.experiments.missing import Record, Runs, run_missing
+from atd.experiments.missing import Record, Runs, run_missing, typed
 from atd.experiments.order import Order
 from atd.metrics import CONDITIONS
 from atd.pipeline import Run
-from atd.records import from_json, to_json
+from atd.records import to_json
 from atd.reporting.own_images_page import OwnRow, own_images_page
 from atd.training.pretraining_validation import accuracy
 from atd.training.processes import Processes
@@ -60,10 +60,7 @@ def reproduce_own_images(order: Order) -> None:
 
 
 def _page(runs: Runs) -> str:
-    try:
-        return own_images_page([from_json(OwnRow, run, key) for key, run in runs.items()])
-    except ValueError as error:
-        raise UserError(f"the finished rows are damaged: {error}") from None
+    return own_images_page(list(typed(OwnRow, runs).values()))
 
 
 def _sets(data: Path) -> list[str]:

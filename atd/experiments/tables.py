@@ -19,16 +19,25 @@ from atd.experiments.far_sets import (
     words_of,
 )
 from atd.experiments.methods import ABLATIONS, ATOM, COMPARED, Method
-from atd.experiments.missing import Record, Runs, run_missing
+from atd.experiments.missing import Record, Runs, run_missing, typed
 from atd.experiments.order import Order
 from atd.experiments.setting import Setting
 from atd.experiments.variants import TRAININGS
 from atd.experiments.workshop import Workshop, network_words
 from atd.metrics import CONDITIONS
-from atd.records import from_json, to_json
+from atd.records import to_json
 from atd.reporting.method_table import MethodRow, Shown, methods_page
 
-__all__ = ["agrees", "reproduce_table1", "reproduce_table3", "reproduce_table5"]
+__all__ = [
+    "TABLE1",
+    "TABLE3",
+    "TABLE5",
+    "agrees",
+    "page",
+    "reproduce_table1",
+    "reproduce_table3",
+    "reproduce_table5",
+]
 
 _ALIKE = """\
 `recipe=paper` is what the paper's text says, `recipe=published` what its released code does
@@ -130,15 +139,13 @@ def _measure_all(order: Order, methods: Mapping[str, Method], shown: Shown) -> N
         order.seeds,
         configure=lambda row, seed: shop.config(methods[names[row]], seed),
         measure=measure,
-        page=lambda runs: methods_page(_rows(runs), shown),
+        page=lambda runs: page(runs, shown),
     )
 
 
-def _rows(runs: Runs) -> list[MethodRow]:
-    try:
-        return [from_json(MethodRow, run, key) for key, run in runs.items()]
-    except ValueError as error:
-        raise UserError(f"the finished rows are damaged: {error}") from None
+def page(runs: Runs, shown: Shown) -> str:
+    """The page of finished runs."""
+    return methods_page(list(typed(MethodRow, runs).values()), shown)
 
 
 def _options(method: Method) -> list[str]:

@@ -13,20 +13,19 @@ from atd.attacks.transfer import transfer
 from atd.config import Config
 from atd.data.evaluation_sets import EvaluationSets
 from atd.detectors.base import Detector
-from atd.errors import UserError
 from atd.evaluation.judgement import averaged_sets
 from atd.evaluation.settings import Settings
 from atd.experiments.far_sets import ATTACKS, conditions, limited_sets, settings_at
 from atd.experiments.methods import COMPARED, DEFAULT, PAPER
-from atd.experiments.missing import Record, Runs, run_missing
+from atd.experiments.missing import Record, Runs, run_missing, typed
 from atd.experiments.order import Order
 from atd.experiments.tables import agrees
 from atd.experiments.workshop import Workshop
 from atd.metrics import CONDITIONS
-from atd.records import from_json, to_json
+from atd.records import to_json
 from atd.reporting.transfer_table import ITSELF, TransferRow, transfers_page
 
-__all__ = ["reproduce_table2"]
+__all__ = ["page", "reproduce_table2"]
 
 _TARGETS = {"ATD, the paper's text": PAPER, "ATD, this package's recipe": DEFAULT}
 
@@ -90,15 +89,13 @@ def reproduce_table2(order: Order) -> None:
         order.seeds,
         configure=lambda row, seed: shop.config(COMPARED.get(names[row], DEFAULT), seed),
         measure=measure,
-        page=lambda runs: transfers_page(_rows(runs), tuple(_QUOTED)),
+        page=page,
     )
 
 
-def _rows(runs: Runs) -> list[TransferRow]:
-    try:
-        return [from_json(TransferRow, run, key) for key, run in runs.items()]
-    except ValueError as error:
-        raise UserError(f"the finished rows are damaged: {error}") from None
+def page(runs: Runs) -> str:
+    """The page of finished runs."""
+    return transfers_page(list(typed(TransferRow, runs).values()), tuple(_QUOTED))
 
 
 def _measured(

@@ -1,28 +1,18 @@
-"""The page that tells how much of ATD's published robustness is real, and its pictures."""
+"""The page that tells how much of ATD's published robustness is real."""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING
 
-import numpy as np
-
-from atd.evaluation.checks import TRUSTED
 from atd.evaluation.results import Provenance
 from atd.metrics import CONDITIONS
-from atd.records import to_json
-from atd.reporting.drawing import BLUE, COLOURS, VERMILION, footer, grid, save
 from atd.reporting.markdown import escaped, verbatim
-from atd.reporting.wording import interval, measured_on, member_words, percent, plural
+from atd.reporting.table_parts import heading, missing_words, provenance_section, short_verdict
+from atd.reporting.wording import interval, member_words, percent, plural
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-__all__ = ["FindingRow", "draw_findings", "findings_page"]
+__all__ = ["ATTACKS", "FindingRow", "Group", "both_attacked", "by_setting", "findings_page"]
 
 
 @dataclass(frozen=True)
@@ -70,17 +60,11 @@ class FindingRow:
     histogram: Mapping[str, tuple[float, ...]]
     provenance: Provenance
 
-    @property
-    def command(self) -> str:
-        """What measures its table."""
-        words = f"python -m atd.reproduce findings --scale {self.scale} --config {self.config}"
-        return " ".join([words, *self.overrides])
-
 
 Group = dict[str, list[FindingRow]]
 """Rows of one setting by recipe."""
 
-_ATTACKS = {
+ATTACKS = {
     "released": "released attack",
     "paper": "PGD on the logit",
     "strong": "strong tier",
@@ -111,6 +95,11 @@ The released code (github.com/rohban-lab/ATD at a5a5ac1) differs from the paper'
 It does not repeat what the code does to images (blue and red swapped in some sets, ID images alone
 not augmented), its learning rates, and its backbone, which had 500,000 further images."""
 
+_ALT = {
+    "auroc.png": "AUROC with both sides attacked, for each recipe and each attack",
+    "logits.png": "Histograms of unattacked logits and where the released loss goes flat",
+}
+
 _READING = """\
 *Released attack*: as above. *PGD on the logit*: the paper's steps and step size on the raw
 logit, the worst iterate counts. *Strong tier*: {strong}; images found on the other recipes'
@@ -125,52 +114,51 @@ another, on the images named above them, and how far the attacks lie apart; they
 the paper's own weights would leave of 69.3 % under a stronger attack."""
 
 
-def findings_page(rows: Sequence[FindingRow], pictures: Sequence[str]) -> str:
+def findings_page(
+    rows: Sequence[FindingRow], pictures: Sequence[str], whole: Sequence[str] = ()
+) -> str:
     """The page in Markdown.
 
     Args:
         rows: What came of every recipe with every seed; at least one.
         pictures: Files beside the page.
+        whole: All recipes that a whole page has.
     """
-    settings = _settings(rows)
+    settings = by_setting(rows)
     shown = "\n\n".join(f"![{_ALT[name.rpartition('_')[2]]}]({name})" for name in pictures)
-    facts = [to_json(row.provenance) for row in rows]
     return "\n\n".join(
         [
             f"# How much of ATD's published robustness is real?\n\n{_INTRODUCTION}",
-            *map(_section, settings.values()),
+            *(_section(head, group, whole) for head, group in settings.items()),
             shown,
             f"## What the released code does\n\n{_DIFFERENCES}",
             f"## What differs from the paper\n\n{_DIFFERS}",
-            "## Where the numbers come from\n\nEvery row is in the JSON file of the same name:\n\n"
-            f"{measured_on(facts)}\n",
+            provenance_section([row.provenance for row in rows]),
         ]
     )
 
 
-def _settings(rows: Sequence[FindingRow]) -> dict[str, Group]:
+def by_setting(rows: Sequence[FindingRow]) -> dict[str, Group]:
+    """Rows by the heading of their setting, and there by recipe."""
     found: dict[str, Group] = {}
     for row in rows:
-        found.setdefault(row.command, {}).setdefault(row.recipe, []).append(row)
+        found.setdefault(heading(row, "findings"), {}).setdefault(row.recipe, []).append(row)
     return found
 
 
-def _section(group: Group) -> str:
+def _section(head: str, group: Group, whole: Sequence[str]) -> str:
     first = next(iter(group.values()))[0]
-    overrides = "".join(f", {verbatim(words)}" for words in first.overrides)
     reading = _READING.format(
         strong=" + ".join(map(member_words, first.strong_members)),
         sets=", ".join(map(escaped, first.mean_over)),
         images=plural(first.images, "image"),
     )
     said = "\n".join(f"* {_sentence(name, rows)}" for name, rows in group.items())
-    return f"""## {escaped(first.config)}, scale {first.scale}{overrides}
-
-    {first.command}
+    return f"""{head}
 
 {said}
 
-{_attack_table(group)}
+{_attack_table(group)}{missing_words(whole, list(group))}
 
 {reading} Radius: {first.paper_attack}.
 
@@ -183,7 +171,7 @@ in two precisions. *Saturated*: share of images whose sigmoid is rounded to exac
 
 def _sentence(name: str, rows: Sequence[FindingRow]) -> str:
     """What the three attacks leave with both sides attacked, and how they differ."""
-    released, paper, strong = (_both(rows, attack) for attack in _ATTACKS)
+    released, paper, strong = (both_attacked(rows, attack) for attack in ATTACKS)
     return (
         f"**{escaped(name)}**: with both sides attacked its own kind of attack leaves "
         f"{percent(released)} %, PGD on the raw logit {percent(paper)} %, the strong tier "
@@ -191,13 +179,14 @@ def _sentence(name: str, rows: Sequence[FindingRow]) -> str:
     )
 
 
-def _both(rows: Sequence[FindingRow], attack: str) -> float:
+def both_attacked(rows: Sequence[FindingRow], attack: str) -> float:
+    """AUROC that an attack leaves with both sides attacked, mean over seeds."""
     return statistics.mean(row.attacks[attack]["both"] for row in rows)
 
 
 def _attack_table(group: Group) -> str:
     conditions = [name for name in CONDITIONS if name != "clean"]
-    head = [f"{title}: {name}" for title in _ATTACKS.values() for name in conditions]
+    head = [f"{title}: {name}" for title in ATTACKS.values() for name in conditions]
     lines = [
         f"| recipe | options | seeds | clean | {' | '.join(head)} | verdict |",
         f"|---|---|---:|---:|{'---:|' * len(head)}---|",
@@ -206,17 +195,13 @@ def _attack_table(group: Group) -> str:
         cells = [interval([row.attacks["strong"]["clean"] for row in rows])]
         cells += [
             interval([row.attacks[attack][condition] for row in rows])
-            for attack in _ATTACKS
+            for attack in ATTACKS
             for condition in conditions
         ]
         options = verbatim(" ".join(rows[0].options)) if rows[0].options else ""
-        cells.append("; ".join(sorted({_short(row.verdict) for row in rows})))
+        cells.append("; ".join(sorted({short_verdict(row.verdict) for row in rows})))
         lines.append(f"| {escaped(name)} | {options} | {len(rows)} | {' | '.join(cells)} |")
     return "\n".join(lines)
-
-
-def _short(verdict: str) -> str:
-    return "trusted" if verdict == TRUSTED else escaped(verdict).replace("|", "/")
 
 
 def _saturation_table(group: Group) -> str:
@@ -234,76 +219,3 @@ def _saturation_table(group: Group) -> str:
         ]
         lines.append(f"| {escaped(name)} | {' | '.join(cells)} |")
     return "\n".join(lines)
-
-
-_ALT = {
-    "auroc.png": "AUROC with both sides attacked, for each recipe and each attack",
-    "logits.png": "Histograms of unattacked logits and where the released loss goes flat",
-}
-
-
-def draw_findings(rows: Sequence[FindingRow], page: Path) -> list[str]:
-    """Draws the pictures of the first setting beside the page.
-
-    Args:
-        rows: As of `findings_page`.
-        page: The page.
-
-    Returns:
-        Names of the files.
-    """
-    group = next(iter(_settings(rows).values()))
-    drawings = {"auroc": _auroc_figure, "logits": _logit_figure}
-    names = [f"{page.stem}_{name}.png" for name in drawings]
-    for name, draw in zip(names, drawings.values(), strict=True):
-        save(partial(draw, group), page.parent / name)
-    return names
-
-
-def _auroc_figure(group: Group) -> Figure:
-    """A group of bars for each recipe; a dot for each seed."""
-    figure, axes = grid(1, 1, width=7.0, height=3.2)
-    axis, places = axes[0][0], np.arange(len(group))
-    for number, (attack, title) in enumerate(_ATTACKS.items()):
-        at = places + 0.27 * (number - 1)
-        heights = [_both(rows, attack) for rows in group.values()]
-        axis.bar(at, heights, 0.25, color=COLOURS[number], label=title)
-        for place, rows in zip(at, group.values(), strict=True):
-            found = [row.attacks[attack]["both"] for row in rows]
-            axis.plot([place] * len(found), found, "o", color="black", markersize=2.5)
-    axis.axhline(0.5, color="black", linewidth=0.8, linestyle=":")
-    axis.set_xticks(places, [name.replace(", ", ",\n") for name in group])
-    axis.set_ylabel("AUROC, both sides attacked")
-    axis.set_ylim(0, 1)
-    axis.yaxis.set_major_formatter("{x:.0%}")
-    figure.legend(*axis.get_legend_handles_labels(), loc="outside upper center", ncols=3)
-    footer(figure, f"{_basis(group)} Dots: seeds. Dotted line: guessing.")
-    return figure
-
-
-def _logit_figure(group: Group) -> Figure:
-    """ID bars stand, OOD bars hang; lines where the released loss goes flat for ID images."""
-    figure, axes = grid(1, len(group), width=2.3, height=2.4, share=True)
-    for axis, (name, rows) in zip(axes[0], group.items(), strict=True):
-        edges = np.array(rows[0].edges)
-        for key, colour, side in (("id", BLUE, 1), ("ood", VERMILION, -1)):
-            shares = np.mean([row.histogram[key] for row in rows], axis=0)
-            axis.stairs(side * shares, edges, fill=True, color=colour, label=key.upper())
-        for at, label, dash in ((-17, "flat in float32", "--"), (-7, "flat in bfloat16", ":")):
-            axis.axvline(at, color="black", linewidth=1.0, linestyle=dash, label=label)
-        axis.set_title(name.replace(", ", ",\n"), fontsize=8)
-        axis.set_xlabel("logit")
-    axes[0][0].set_ylabel("share of images")
-    handles, labels = axes[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=4)
-    footer(
-        figure, f"{_basis(group)} Unattacked images; left of a line an ID image is not attacked."
-    )
-    return figure
-
-
-def _basis(group: Group) -> str:
-    rows = next(iter(group.values()))
-    first = rows[0]
-    seeds = plural(len(rows), "seed")
-    return f"{first.config}, scale {first.scale}, {seeds}. {first.paper_attack}."

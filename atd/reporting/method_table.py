@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
-from atd.evaluation.checks import TRUSTED
 from atd.evaluation.results import Provenance
 from atd.metrics import CONDITIONS
-from atd.records import to_json
-from atd.reporting.markdown import escaped, verbatim
-from atd.reporting.wording import interval, measured_on, percent, plural
+from atd.reporting.markdown import escaped
+from atd.reporting.table_parts import heading, missing_words, provenance_section, short_verdict
+from atd.reporting.wording import interval, percent, plural
 
-__all__ = ["MethodRow", "Shown", "heading", "methods_page", "missing_words", "provenance_section"]
+__all__ = ["MethodRow", "Shown", "methods_page"]
 
 
 @dataclass(frozen=True)
@@ -94,44 +92,6 @@ def methods_page(rows: Sequence[MethodRow], shown: Shown) -> str:
     return "\n\n".join([*parts, provenance_section([row.provenance for row in rows])])
 
 
-class _OfSetting(Protocol):
-    """What tells the setting of a row."""
-
-    @property
-    def config(self) -> str: ...
-
-    @property
-    def scale(self) -> str: ...
-
-    @property
-    def overrides(self) -> tuple[str, ...]: ...
-
-
-def heading(row: _OfSetting, what: str) -> str:
-    """The heading of a setting's table, and the command that makes it."""
-    overrides = "".join(f", {verbatim(words)}" for words in row.overrides)
-    command = [f"python -m atd.reproduce {what} --scale {row.scale} --config {row.config}"]
-    words = " ".join([*command, *row.overrides])
-    return f"## {escaped(row.config)}, scale {row.scale}{overrides}\n\n    {words}"
-
-
-def provenance_section(provenances: Sequence[Provenance]) -> str:
-    """Code, hardware and dates of all rows."""
-    measured = measured_on([to_json(item) for item in provenances])
-    return (
-        "## Where the numbers come from\n\nEvery row with its options is in the JSON file of the "
-        f"same name:\n\n{measured}\n"
-    )
-
-
-def missing_words(whole: Sequence[str], there: Sequence[str]) -> str:
-    """Says which rows a table lacks; empty where it is whole."""
-    lacking = [name for name in whole if name not in there]
-    if not lacking:
-        return ""
-    return f"\n\n**Not measured yet**: {'; '.join(map(escaped, lacking))}."
-
-
 def _section(head: str, rows: Sequence[MethodRow], shown: Shown) -> str:
     methods: dict[str, list[MethodRow]] = {}
     for row in rows:
@@ -178,4 +138,4 @@ def _line(name: str, rows: Sequence[MethodRow], quotes: bool) -> str:
 def _verdict(row: MethodRow) -> str:
     if row.refused:
         return f"refused: {escaped(row.refused)}".replace("|", "/")
-    return "trusted" if row.verdict == TRUSTED else escaped(row.verdict).replace("|", "/")
+    return short_verdict(row.verdict)

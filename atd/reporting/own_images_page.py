@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from atd.evaluation.results import Provenance
 from atd.reporting.markdown import escaped
-from atd.reporting.method_table import heading, provenance_section
+from atd.reporting.table_parts import heading, provenance_section
 from atd.reporting.wording import interval, percent, radius_words
 
 __all__ = ["OwnRow", "own_images_page"]

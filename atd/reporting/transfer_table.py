@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from atd.evaluation.results import Provenance
 from atd.metrics import CONDITIONS
 from atd.reporting.markdown import escaped
-from atd.reporting.method_table import heading, missing_words, provenance_section
+from atd.reporting.table_parts import heading, missing_words, provenance_section
 from atd.reporting.wording import interval, percent, plural, radius_words
 
 __all__ = ["ITSELF", "TransferRow", "transfers_page"]
