@@ -12,7 +12,7 @@ from atd.evaluation.results import Provenance
 from atd.reporting.certificate import draw_certificate
 from atd.reporting.drawing import footer, grid
 from atd.reporting.markdown import escaped, verbatim
-from atd.reporting.method_table import heading, provenance_section
+from atd.reporting.table_parts import heading, provenance_section
 from atd.reporting.wording import fraction_255, percent, plural
 
 if TYPE_CHECKING:
