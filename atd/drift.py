@@ -112,4 +112,4 @@ class Tally:
         )
         distance = max(float(gap.max()) for gap in apart)
         effective = self._images * self._sample / (self._images + self._sample)
-        return float(np.clip(kstwo.sf(distance, round(effective)), 0.0, 1.0))
+        return float(np.clip(kstwo.sf(distance, max(1, round(effective))), 0.0, 1.0))

@@ -216,8 +216,17 @@ class RunFolder:
 
     def finish(self) -> None:
         """Notes what the finished run left behind, and lets others in."""
-        write_text(self._finished, json.dumps(report_digests(self.report), indent=1))
+        self.note_report()
         release(self._lock)
+
+    @property
+    def report_is_whole(self) -> bool:
+        """Whether this is a finished run whose report is as it was left."""
+        return os.path.exists(self._finished) and not report_problem(self.report, self._digests())
+
+    def note_report(self) -> None:
+        """Takes note of the report as it is now, after it was brought up to date."""
+        write_text(self._finished, json.dumps(report_digests(self.report), indent=1))
 
     def was_finished(self, config: Config) -> bool:
         """Whether the run once came to its end with just these options."""
@@ -230,14 +239,17 @@ class RunFolder:
 
     def problem(self) -> str:
         """What a finished run lacks: one line that begins with the path, or nothing."""
+        if self._config_problem():
+            return self._config_problem()
+        return detector_problem(self.detector) or report_problem(self.report, self._digests())
+
+    def _digests(self) -> dict[str, str]:
+        """What the report was like when the run was finished."""
         try:
             digests = json.loads(self._finished.read_text(encoding="utf-8") or "{}")
         except (OSError, ValueError, RecursionError):
-            digests = {}
-        digests = digests if isinstance(digests, dict) else {}
-        if self._config_problem():
-            return self._config_problem()
-        return detector_problem(self.detector) or report_problem(self.report, digests)
+            return {}
+        return digests if isinstance(digests, dict) else {}
 
     def _config_problem(self) -> str:
         try:

@@ -12,10 +12,10 @@ FLOORS: list[set[str]] = [
     {"attacks", "data"},
     {"backbones", "detectors"},
     {"evaluation", "reporting", "training"},
-    {"api", "artefacts", "assessment", "clock", "experiments", "forecast", "outlook", "pace"}
+    {"api", "artefacts", "assessment", "clock", "deciding", "experiments", "forecast", "outlook", "pace"}
     | {"pipeline", "plan", "recall", "run_folder", "run_options", "run_state", "scoring"}
     | {"settling", "time_plan"},
-    {"commands", "export", "reproduce", "score"},
+    {"calibrate", "commands", "export", "reproduce", "score"},
 ]
 BESIDE = {("detectors", "backbones"), ("reporting", "evaluation")}
 """Rooms of one floor of which the first may import from the second, below floor 4."""

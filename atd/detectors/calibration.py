@@ -13,6 +13,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -21,10 +22,14 @@ from atd.errors import UserError, printable
 from atd.order_statistics import PValues
 from atd.regular_files import read_regular
 
-__all__ = ["CALIBRATION_FILE", "CalibrationSample", "Pictures"]
+if TYPE_CHECKING:
+    from atd.detectors.base import Detector
+
+__all__ = ["CALIBRATION_FILE", "CalibrationSample", "Pictures", "comparable"]
 
 CALIBRATION_FILE = "calibration.safetensors"
 _LARGEST = 2**30
+_FEATURES = 4096
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +47,16 @@ class Pictures:
     images: Tensor
     features: Tensor
     names: Sequence[str]
+
+    @classmethod
+    def of(
+        cls, rows: Tensor, images: Tensor, features: Tensor, paths: Sequence[str]
+    ) -> Pictures | None:
+        """Makes them of images that were scored; None where their features are not finite."""
+        if not features.isfinite().all():
+            return None
+        names = [printable(os.path.basename(path), 200) for path in paths]
+        return cls(rows, images, features, names)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -76,7 +91,7 @@ class CalibrationSample:
         if self.pictures is not None:
             kept = self.pictures
             tensors |= {"rows": kept.rows, "images": kept.images, "features": kept.features}
-            names = {"names": json.dumps([printable(name) for name in kept.names])}
+            names = {"names": json.dumps(list(kept.names))}
         content: bytes = save({key: item.contiguous() for key, item in tensors.items()}, names)
         return content
 
@@ -104,6 +119,17 @@ class CalibrationSample:
             return _parsed(content)
         except Exception as error:  # safetensors and json raise various things on odd content
             raise UserError(f"{file}: damaged: {error}; {remedy}") from None
+
+
+def comparable(detector: Detector, images: Tensor) -> Tensor:
+    """What images are compared by (N, F): the features that the detector reads, at most 4096.
+
+    Args:
+        detector: The detector.
+        images: Float images (N, C, H, W) in [0, 1], on its device.
+    """
+    features = detector.features(images).flatten(1).float().cpu()
+    return features[:, :: -(-features.shape[1] // _FEATURES)].contiguous()
 
 
 def _parsed(content: bytes) -> CalibrationSample:

@@ -31,7 +31,7 @@ from atd.evaluation.subset import Sides
 from atd.metrics import Array
 from atd.provenance import provenance
 
-__all__ = ["Evaluation", "Splits", "evaluate"]
+__all__ = ["Evaluation", "Splits", "attack_facts", "evaluate"]
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def evaluate(
             sha256=fingerprint(detector),
         ),
         protocol=settings.protocol,
-        attack=_attack(found.settings),
+        attack=attack_facts(found.settings),
         id=IdFacts(name=splits.id_test.name, images=len(found.rounds.id_test.clean)),
         datasets=found.datasets,
         mean=found.mean,
@@ -167,7 +167,8 @@ def _work(splits: Splits, settings: Settings, baselines: Mapping[str, Detector])
     return each * (1 + len(baselines))
 
 
-def _attack(settings: Settings) -> AttackFacts:
+def attack_facts(settings: Settings) -> AttackFacts:
+    """The attack of some settings, as results hold it."""
     forward, backward = settings.tier.passes
     return AttackFacts(
         tier=settings.tier.name,

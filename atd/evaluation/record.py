@@ -17,7 +17,7 @@ from atd.data.torchvision_sets import TORCHVISION
 from atd.detectors.base import Detector
 from atd.errors import UserError, printable
 
-__all__ = ["may_download", "recorded_config", "refuse_training_options"]
+__all__ = ["may_download", "recorded_attack", "recorded_config", "refuse_training_options"]
 
 _TAKEN = {
     "run": ("seed",),
@@ -26,6 +26,29 @@ _TAKEN = {
 _TRAINING = ("atd.", "backbone.", "detector.", "pretrain.")
 _TEST_SOURCES = ("id_test", "ood_test", "near_test")
 _TRAINING_SOURCES = ("outliers", "ood_val")
+
+
+def recorded_attack(detector: Detector, origin: str) -> Config:
+    """The options of the attack that a detector was evaluated with; the rest are defaults.
+
+    Args:
+        detector: The detector, with its record; without one it is the default attack.
+        origin: Where it lies, for messages.
+
+    Raises:
+        UserError: The record is damaged.
+    """
+    made = detector.config.training
+    record = {"evaluate": _mapping(made.get("evaluate"))}
+    return restore({**record, **_taken(made)}, origin)
+
+
+def _taken(made: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    groups = ((group, keys, _mapping(made.get(group))) for group, keys in _TAKEN.items())
+    return {
+        group: {key: options[key] for key in keys if key in options}
+        for group, keys, options in groups
+    }
 
 
 def recorded_config(detector: Detector, origin: str, overrides: Sequence[str]) -> Config:
@@ -47,9 +70,7 @@ def recorded_config(detector: Detector, origin: str, overrides: Sequence[str]) -
     record = {"data": {"image_size": made.image_size, "channels": made.channels}}
     record["data"] |= _mapping(made.training.get("data"))
     record["evaluate"] = _mapping(made.training.get("evaluate"))
-    for group, keys in _TAKEN.items():
-        options = _mapping(made.training.get(group))
-        record[group] = {key: options[key] for key in keys if key in options}
+    record |= _taken(made.training)
     if "id" not in record["data"] and not {"data.id", "data.id_test"} & given:
         raise UserError(
             f"{origin}: the detector has no record of its images; give data.id_test=SOURCE and "

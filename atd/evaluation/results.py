@@ -99,13 +99,18 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Threshold:
-    """Shares accepted (score <= value): ID as `tpr`, OOD of the averaged sets as `fpr`."""
+    """Shares accepted (score <= value): ID as `tpr`, OOD of the averaged sets as `fpr`.
+
+    One that was set after the evaluation has a `note` of how, and the one `evaluated` then.
+    """
 
     value: float
     tpr_clean: float
     tpr_attacked: float
     fpr_clean: float
     fpr_attacked: float
+    note: str = ""
+    evaluated: float | None = None
 
 
 @dataclass(frozen=True)

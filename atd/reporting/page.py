@@ -192,9 +192,11 @@ def _threshold_section(results: Results) -> Section:
 
 
 def _examples_section(results: Results) -> Section:
+    had = results.threshold.evaluated
+    threshold = "the stored threshold" if had is None else f"the threshold of then, {had:.4g},"
     text = (
         "The ID and OOD images that ended up worst for the detector. Above each: its score "
-        "and what the stored threshold makes of it. The change is magnified; grey is no change."
+        f"and what {threshold} makes of it. The change is magnified; grey is no change."
     )
     alt = f"Adversarial examples: image, magnified change, attacked image. {basis(results)}"
     return Section("Worst examples", [Paragraph(text), Picture("examples.png", alt)])

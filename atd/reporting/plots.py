@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,12 +36,13 @@ _BINS = 40
 _TICKS = (0.01, 0.05, 0.2, 0.5, 1.0)
 
 
-def save_plots(evaluation: Evaluation, folder: Path) -> list[str]:
+def save_plots(evaluation: Evaluation, folder: Path, only: Sequence[str] = ()) -> list[str]:
     """Draws every picture of an evaluation into a folder.
 
     Args:
         evaluation: What `evaluate` returned.
         folder: Where the PNG files go.
+        only: Names of the files that are wanted; none means all.
 
     Returns:
         Names of the files.
@@ -56,9 +57,10 @@ def save_plots(evaluation: Evaluation, folder: Path) -> list[str]:
     }
     if evaluation.results.certificate is not None:
         drawings["certificate.png"] = certificate_figure
-    for name, draw in drawings.items():
-        save(partial(draw, evaluation), folder / name)
-    return list(drawings)
+    chosen = only or list(drawings)
+    for name in chosen:
+        save(partial(drawings[name], evaluation), folder / name)
+    return list(chosen)
 
 
 def histogram_figure(evaluation: Evaluation) -> Figure:

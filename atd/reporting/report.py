@@ -23,7 +23,7 @@ from atd.reporting.wording import attack_words, aurocs, mean_words, stronger_wor
 if TYPE_CHECKING:
     from atd.evaluation.protocol import Evaluation
 
-__all__ = ["summary_table", "write_report"]
+__all__ = ["rewrite_at_threshold", "summary_table", "write_report"]
 
 
 def write_report(evaluation: Evaluation, folder: Path) -> Path:
@@ -44,6 +44,21 @@ def write_report(evaluation: Evaluation, folder: Path) -> Path:
         np.savez_compressed(handle, **scores)  # type: ignore[arg-type]
     save_plots(evaluation, folder)
     return write_page(page(evaluation.results), folder / "report.md")
+
+
+def rewrite_at_threshold(evaluation: Evaluation, folder: Path) -> None:
+    """Writes what a report says of the threshold anew, where that was set after the evaluation.
+
+    Args:
+        evaluation: Results at the new threshold, and scores.
+        folder: The report folder, with its pictures.
+
+    Raises:
+        OSError: It cannot be written, or lacks a picture.
+    """
+    save_plots(evaluation, folder, only=("scores.png", "threshold.png"))
+    write_page(page(evaluation.results), folder / "report.md")
+    write_json(folder / "results.json", evaluation.results.to_json())
 
 
 def summary_table(results: Results) -> str:

@@ -126,6 +126,9 @@ def stronger_words(results: Results) -> str:
 
 def threshold_words(results: Results) -> str:
     """How the threshold was chosen, as a sentence."""
+    limit = results.threshold
+    if limit.note:
+        return f"That value {limit.note}; the evaluation had {limit.evaluated:.4g}."
     given = [line for line in results.left_out if line.startswith("held-out ID images: ")]
     if given:
         return f"Without held-out ID images, {given[0].rpartition('; ')[2]}."

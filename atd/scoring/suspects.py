@@ -13,7 +13,7 @@ from torch.nn.functional import normalize
 from atd.attacks.objective import value_and_gradient
 from atd.data.decoding import UnreadableImage, read_image
 from atd.detectors.base import Detector
-from atd.detectors.calibration import Pictures
+from atd.detectors.calibration import Pictures, comparable
 from atd.detectors.streaming import FileScore
 from atd.inference import as_float
 from atd.reporting.suspects import Neighbour, Suspect
@@ -94,7 +94,7 @@ def _neighbours(detector: Detector, images: Tensor) -> list[list[Neighbour]]:
     kept = None if detector.calibration is None else detector.calibration.pictures
     if kept is None or detector.calibration is None:
         return [[] for _ in images]
-    features = detector.features(images).flatten(1).float().cpu()
+    features = comparable(detector, images)
     if features.shape[1] != kept.features.shape[1]:
         return [[] for _ in images]
     likeness = normalize(features) @ normalize(kept.features).T
