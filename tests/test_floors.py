@@ -12,7 +12,17 @@ FLOORS: list[set[str]] = [
     {"attacks", "data"},
     {"backbones", "detectors"},
     {"evaluation", "reporting", "training"},
-    {"api", "artefacts", "assessment", "clock", "deciding", "experiments", "forecast", "outlook", "pace"}
+    {
+        "api",
+        "artefacts",
+        "assessment",
+        "clock",
+        "deciding",
+        "experiments",
+        "forecast",
+        "outlook",
+        "pace",
+    }
     | {"pipeline", "plan", "recall", "run_folder", "run_options", "run_state", "scoring"}
     | {"settling", "time_plan"},
     {"calibrate", "commands", "export", "reproduce", "score"},
