@@ -23,8 +23,8 @@ class Clock:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.began, self.before = time.time(), 0.0
-        self.settled = False
-        """Whether the evaluation has been fitted into what was left."""
+        self.settled: list[str] = []
+        """Stages that have been fitted into what was left."""
 
     def start(self) -> None:
         """Adds the time of earlier commands, and notes that this one has begun."""
@@ -32,14 +32,14 @@ class Clock:
             noted = json.loads(self._file.read_text(encoding="utf-8"))
             began, before = float(noted["began"]), float(noted["before"])
             self.before = before + max(0.0, min(self._newest(), self.began) - began)
-            self.settled = noted["settled"] is True
+            self.settled = [str(stage) for stage in noted["settled"]]
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             self.before = 0.0
         self._note()
 
-    def settle(self) -> None:
-        """Notes that the evaluation has been fitted into what was left."""
-        self.settled = True
+    def settle(self, stage: str) -> None:
+        """Notes that a stage has been fitted into what was left."""
+        self.settled.append(stage)
         self._note()
 
     def _note(self) -> None:

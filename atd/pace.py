@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -142,7 +143,7 @@ def _timed(config: Config, processes: Processes, make: Callable[[Ingredients], T
 
 
 def _step_seconds(task: Task) -> float:
-    """The shortest of up to three steps after the first one, which sets things up."""
+    """The median of up to three steps after the first one, which sets things up."""
     seconds: list[float] = []
     for step, batch in enumerate(itertools.islice(task.batches(0), 4)):
         _wait()
@@ -152,7 +153,7 @@ def _step_seconds(task: Task) -> float:
         seconds.append(time.perf_counter() - started)
         if step and sum(seconds) > _ENOUGH:
             break
-    return min(seconds[1:] or seconds)
+    return statistics.median(seconds[1:] or seconds)
 
 
 def _wait() -> None:

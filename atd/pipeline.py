@@ -27,6 +27,8 @@ from atd.records import to_json
 from atd.reporting.card import model_card
 from atd.reporting.report import write_report
 from atd.run_state import RunState
+from atd.time_plan import shortened
+from atd.training.checkpoint import state_file
 from atd.training.contact import in_contact
 from atd.training.tasks import (
     adversarial_gan,
@@ -188,6 +190,7 @@ def _fit(run: RunState) -> None:
 
 
 def _atd(run: RunState) -> None:
+    _settle_atd(run)
     task = adversarial_gan(run.ingredients, run.backbone)
     run.train_task(task, extendable=run.config.atd.step_schedule == "constant")
     run.detector = task.detector.requires_grad_(False).eval()
@@ -228,26 +231,36 @@ def _evaluate(run: RunState) -> None:
     run.evaluation = found
 
 
+def _settle_atd(run: RunState) -> None:
+    """Shortens a training that has not begun where the run is behind its plan."""
+    begun = state_file(run.folder.state, "atd").exists()
+    if not run.config.run.seconds or begun or "atd" in run.clock.settled:
+        return
+    shorter = shortened(run.config, run.clock.spent)
+    if shorter != run.config:
+        run.say(f"behind the plan: {shorter.atd.min_steps} steps of ATD")
+    run.settle("atd", shorter)
+
+
 def _settle_evaluation(run: RunState, detector: Detector, splits: DataSplits) -> None:
     """Fits the evaluation into what is left of the budget, once."""
-    budget = run.config.run.seconds
-    if not budget or run.clock.settled:
+    budget, config = run.config.run.seconds, run.config
+    if not budget or "evaluate" in run.clock.settled:
         return
-    config, sets = run.config, (splits.id_test, *splits.ood_test.values())
     left = budget - run.clock.spent
     evaluate = richest_evaluation(
         dataclasses.replace(config.evaluate, baselines=run.baselines),
         seconds_per_step(detector, run.processes.device),
-        [len(images) for images in sets],
+        [len(images) for images in (splits.id_test, *splits.ood_test.values())],
         scores=kind_class(config.detector_kind).info.passes or 1.0,
         comparable=run.backbone is not None,
         seconds=left,
     )
-    run.settle(dataclasses.replace(config, evaluate=evaluate))
     run.say(
-        f"{max(0.0, left):.0f} s of the budget are left: {evaluate.tier} tier, "
+        f"{max(0.0, left):.0f} s of the budget are left: tier {evaluate.tier}, "
         f"{evaluate.limit} images a set"
     )
+    run.settle("evaluate", dataclasses.replace(config, evaluate=evaluate))
 
 
 def _report(run: RunState) -> None:

@@ -90,7 +90,7 @@ class RunFolder:
             if not of_execution(different):
                 self._finished.unlink(missing_ok=True)
             if fresh or not names_images(different):
-                self._write_config(config)
+                self.write_config(config)
             self.state.mkdir(exist_ok=True)
             hold(self._lock)
             if fresh and different:
@@ -143,7 +143,8 @@ class RunFolder:
         keys = ", ".join(blocking[:4])
         raise UserError(f"{self.path}: belongs to a run with another {keys}; {remedy}")
 
-    def _write_config(self, config: Config) -> None:
+    def write_config(self, config: Config) -> None:
+        """Writes the options of the run, which later commands must have."""
         text = to_yaml(config)
         write_text(self.config, text)
         write_text(self._config_copy, text)
@@ -196,7 +197,7 @@ class RunFolder:
         else:
             write_text(self._images, json.dumps(fingerprint, indent=1))
         if self.config.read_text(encoding="utf-8").rstrip() != to_yaml(config).rstrip():
-            self._write_config(config)
+            self.write_config(config)
 
     @property
     def _config_copy(self) -> Path:

@@ -119,15 +119,16 @@ class RunState:
             extendable=extendable,
         )
 
-    def settle(self, config: Config) -> None:
-        """Goes on with other options of the evaluation, also when it is resumed.
+    def settle(self, stage: str, config: Config) -> None:
+        """Goes on with other options of a stage, also when the run is resumed.
 
         Args:
+            stage: A stage that has not begun.
             config: The options.
         """
         self.config = config
-        self.processes.on_main(lambda: self.folder.claim(config))
-        self.clock.settle()
+        self.processes.on_main(lambda: self.folder.write_config(config))
+        self.clock.settle(stage)
 
     def say(self, text: str) -> None:
         """Tells the user something, once."""

@@ -11,8 +11,9 @@ from atd.errors import UserError
 from atd.evaluation.expense import richest_evaluation
 from atd.forecast import Expected, batch_of, expectations, words
 from atd.pace import Pace, measure_pace
+from atd.plan import trainings
 
-__all__ = ["TimePlan", "networks", "plan_time", "with_network"]
+__all__ = ["TimePlan", "networks", "plan_time", "shortened", "with_network"]
 
 SHARES = {"helper": 0.06, "pretrain": 0.34, "atd": 0.35, "evaluate": 0.25}
 """Of the time, by stage; a run without some of them gives their time to the others."""
@@ -149,6 +150,30 @@ def _enough_images(config: Config, pace: Pace) -> tuple[Config, Pace]:
     images = dataclasses.replace(pace.images, train=seen, held=limit - seen)
     data = dataclasses.replace(config.data, id_limit=limit)
     return dataclasses.replace(config, data=data), dataclasses.replace(pace, images=images)
+
+
+def shortened(config: Config, spent: float) -> Config:
+    """The options with fewer steps of ATD where the run is behind its plan.
+
+    Args:
+        config: The options of a plan.
+        spent: Seconds until ATD's first step.
+
+    Returns:
+        The same options where there is time for what was planned.
+    """
+    before = trainings(config) - {"atd"}
+    done = config.run.seconds * sum(SHARES[stage] for stage in before)
+    left = config.run.seconds * _CERTAIN - spent
+    share = (SHARES["atd"] + SHARES["evaluate"]) / sum(
+        SHARES[stage] for stage in (*before, "atd", "evaluate")
+    )
+    if not done or spent <= done:
+        return config
+    slower = spent / done
+    enough = left / (config.run.seconds * _CERTAIN * share) / slower
+    steps = max(_FEWEST, round(min(1.0, enough) * config.atd.min_steps))
+    return _with_steps(config, "atd", min(steps, config.atd.min_steps))
 
 
 def _require_enough(config: Config, pace: Pace) -> None:

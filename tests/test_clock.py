@@ -42,14 +42,15 @@ def test_time_goes_on_after_a_pause(run):
     assert last.spent == 350
 
 
-def test_an_evaluation_is_fitted_once(run):
+def test_a_stage_is_fitted_once(run):
     clock = run(0.0)
     clock.start()
-    assert not clock.settled
-    clock.settle()
+    assert clock.settled == []
+    clock.settle("atd")
+    clock.settle("evaluate")
     again = run(10.0)
     again.start()
-    assert again.settled
+    assert again.settled == ["atd", "evaluate"]
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"began": "x"}', "{"])
@@ -57,4 +58,4 @@ def test_a_damaged_note_counts_as_none(run, tmp_path, text):
     (tmp_path / "state" / "clock.json").write_text(text)
     clock = run(50.0)
     clock.start()
-    assert (clock.spent, clock.settled) == (0.0, False)
+    assert (clock.spent, clock.settled) == (0.0, [])

@@ -12,7 +12,7 @@ from atd.config import load
 from atd.errors import UserError
 from atd.forecast import expectations
 from atd.pace import Counts, Pace
-from atd.time_plan import networks, plan_time, with_network
+from atd.time_plan import networks, plan_time, shortened, with_network
 
 SECONDS = st.floats(1e-5, 3e-2)
 
@@ -120,3 +120,17 @@ def test_what_is_named_stays():
     strided = dataclasses.replace(open_width, stem_stride=4)
     assert {n.stem_stride for n in networks(strided, 32)} == {4}
     assert with_network(load("digits", ["backbone.width=12"])).config.backbone.width == 12
+
+
+@given(spent=st.floats(1, 10_000))
+def test_a_run_that_is_behind_takes_fewer_steps_of_atd(spent):
+    config = plan_time(config_of("1h", "backbone.width=8"), pace_of()).config
+    shorter = shortened(config, spent)
+    planned = 0.4 * 3600
+    assert 60 <= shorter.atd.min_steps <= config.atd.min_steps
+    if spent <= planned:
+        assert shorter == config
+    elif spent <= 0.9 * 3600:  # at the pace so far, ATD and the evaluation end in time
+        slower, left = spent / planned, 0.92 * 3600 - spent
+        needed = slower * 0.6 * 0.92 * 3600 * shorter.atd.min_steps / config.atd.min_steps
+        assert needed <= left * 1.01 or shorter.atd.min_steps == 60
