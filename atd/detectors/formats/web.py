@@ -88,7 +88,7 @@ def _manifest(traced: Traced, folder: Path, package: Path) -> dict[str, Any]:
 
 def _thinned(detector: Detector) -> list[float]:
     """Calibration scores in order, thinned out evenly where there are many."""
-    sample = getattr(detector, "calibration", None)
+    sample = detector.calibration
     if sample is None:
         return []
     scores = sample.scores.sort().values

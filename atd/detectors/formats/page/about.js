@@ -13,11 +13,9 @@ const $ = (id) => document.getElementById(id);
  */
 export function introduce(manifest, found) {
   const { name, kind, input, classes } = manifest;
-  const [channels, size] = input.shape.slice(1);
-  const colours = channels === 1 ? "grey" : "colour";
   document.title = `${name} · out-of-distribution detector`;
   $("name").textContent = name;
-  $("facts").textContent = `${kind} detector · ${size} × ${size} ${colours}`;
+  $("facts").textContent = `${kind} detector · ${sizeOf(input)} ${coloursOf(input)}`;
   if (classes?.length > 1) $("classes").textContent = ` (${listed(classes)})`;
   for (const [term, text] of rows(manifest, found)) {
     $("about").append(element("dt", term), element("dd", text));
@@ -38,10 +36,21 @@ function rows({ threshold, threshold_note, input, calibration, files }, { verifi
   return [
     ["Threshold", isSet ? `${number(threshold)}: ${threshold_note}. ${rule}` : "none is set"],
     ["Calibrated with", images ? counted(images, "picture") : "no pictures"],
-    ["What it sees", input.preprocessing],
+    [
+      "What it sees",
+      `the largest centred square, resized to ${sizeOf(input)}, in ${coloursOf(input)}`,
+    ],
     ["Checked", `this browser computes the detector's scores to ${deviation.toPrecision(1)}`],
     ["Its file", `SHA-256 ${digest}…${verified ? ", verified" : ""}`],
   ];
+}
+
+function sizeOf({ shape }) {
+  return `${shape[3]} × ${shape[2]}`;
+}
+
+function coloursOf({ shape }) {
+  return shape[1] === 1 ? "grey" : "colour";
 }
 
 function listed(names) {

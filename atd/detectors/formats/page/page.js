@@ -10,14 +10,14 @@ import { asCsv } from "./table.js";
 import { counted, decisionOf, element } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
-const REDRAW = 200; // ms between two drawings of the overview
+const PAUSE = 200; // ms between two drawings of the overview, or ten times what one takes
 
 let facts; // of the detector, see `introduce`
 let pictures = []; // {path, file, card, score?, thumbnail?, width?, height?, error?}, as given
 let others = []; // paths of what is no picture
 let queue = []; // pictures that wait
 let working = false;
-let drawn = 0; // when the overview was
+let due = 0; // when the overview is to be drawn again
 
 start();
 
@@ -80,6 +80,13 @@ function add(found) {
 async function work() {
   if (working) return;
   working = true;
+  await Promise.all([drain(), drain()]); // the worker goes on while the page tells
+  working = false;
+  arrange();
+  tell();
+}
+
+async function drain() {
   for (let picture; (picture = queue.shift());) {
     try {
       const { thumbnail, ...found } = await ask("score", picture.file);
@@ -89,15 +96,12 @@ async function work() {
     }
     show(picture, facts.threshold);
     refresh(picture);
-    if (performance.now() - drawn > REDRAW) tell();
+    if (performance.now() > due) tell();
   }
-  working = false;
-  arrange();
-  tell();
 }
 
 function tell() {
-  drawn = performance.now();
+  const began = performance.now();
   const kinds = pictures.map((picture) => decisionOf(picture, facts.threshold).kind);
   const count = (kind) => kinds.filter((one) => one === kind).length;
   $("progress").value = 1 - count("waiting") / Math.max(pictures.length, 1);
@@ -114,8 +118,10 @@ function tell() {
   $("others").hidden = !others.length;
   const named = others.slice(0, 3).join(", ") + (others.length > 3 ? ", …" : "");
   $("others").textContent =
-    `No pictures, and left out: ${counted(others.length, "file")} (${named}).`;
+    `Left out, as no pictures: ${counted(others.length, "file")} (${named}).`;
   overview(kinds);
+  const ended = performance.now();
+  due = ended + Math.max(PAUSE, 10 * (ended - began));
 }
 
 function tile(kind, count, text) {

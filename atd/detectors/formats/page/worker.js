@@ -128,7 +128,7 @@ async function thumbnail(bitmap) {
   context.imageSmoothingQuality = "high";
   const [left, top] = [(bitmap.width - side) / 2, (bitmap.height - side) / 2];
   context.drawImage(bitmap, left, top, side, side, 0, 0, size, size);
-  return canvas.convertToBlob({ type: "image/png" });
+  return canvas.convertToBlob({ type: "image/jpeg", quality: 0.85 });
 }
 
 /** How far the score falls where a patch of the picture's mean colour covers it, GRID x GRID. */
