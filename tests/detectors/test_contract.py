@@ -296,7 +296,7 @@ def test_it_can_be_exported_or_says_why_not(detector, tmp_path):
     if detector.info.exportable is True:
         pixels = (id_images(3, seed=700)[0] * 255).to(torch.uint8)
         program = trace(Scorer(detector).eval(), detector).module()
-        for count in (1, 2, 9):
+        for count in (0, 1, 2, 9):
             scores = detector.score(pixels[:count])
             torch.testing.assert_close(program(pixels[:count]), scores, rtol=1e-4, atol=1e-4)
         return

@@ -10,6 +10,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from atd.detectors import export
 from atd.detectors.atd import ATD
@@ -52,11 +53,20 @@ def source(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def folder(source, tmp_path_factory):
-    """One export in both formats, shared by the tests that only read it."""
+    """One export in several formats, shared by the tests that only read it."""
     for package in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(package, reason='ONNX is optional: pip install "atd[onnx]"')
+    images = tmp_path_factory.mktemp("own")
+    generator = np.random.default_rng(0)
+    for index in range(32):
+        pixels = generator.integers(0, 256, (4, 4, 3), dtype=np.uint8)
+        Image.fromarray(pixels).resize((9, 9)).save(images / f"{index}.png")
     output = tmp_path_factory.mktemp("output") / "export"
-    return export.export_detector(source, output, ["pt2", "onnx"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("atd.detectors.formats.int8._MOST", 16)
+        return export.export_detector(
+            source, output, ["pt2", "onnx", "onnx-int8"], opset=19, calibration=[images]
+        )
 
 
 def runners(folder):
@@ -82,6 +92,7 @@ def test_manifest_describes_the_files(source, folder):
     assert {file.name for file in folder.iterdir()} == {
         "detector.pt2",
         "detector.onnx",
+        "detector-int8.onnx",
         "manifest.json",
     }
     manifest = json.loads((folder / "manifest.json").read_text())
@@ -99,6 +110,55 @@ def test_manifest_describes_the_files(source, folder):
         batches = {f"batch {size}" for size in (0, 1, 2, 7, 64, 1000, 3000)}
         assert set(deviations) == batches | {"real", "blobs", "boundary", "attacked"}
         assert max(deviations.values()) <= parity["tolerance"] < 1e-3
+
+
+def test_int8_is_rounded_and_judged_beside_float32(source, folder):
+    import onnx
+    import onnxruntime
+
+    model = onnx.load(folder / "detector-int8.onnx")
+    kinds = [node.op_type for node in model.graph.node]
+    assert kinds.count("Conv") <= kinds.count("QuantizeLinear")
+    assert {item.data_type for item in model.graph.initializer} >= {onnx.TensorProto.INT8}
+    session = onnxruntime.InferenceSession(folder / "detector-int8.onnx")
+    facts = session.get_modelmeta().custom_metadata_map
+    assert (facts["precision"], facts["threshold"]) == ("int8", "0.25")
+    generator = np.random.default_rng(1)
+    images = generator.integers(0, 256, (64, 3, SIZE, SIZE)).astype(np.uint8)
+    rounded = session.run(["score"], {"images": images})[0]
+    exact = Detector.from_pretrained(source).score(images).numpy()
+    assert 0 < np.abs(rounded - exact).mean() < 0.5 * exact.std()
+    assert np.corrcoef(rounded, exact)[0, 1] > 0.9
+    found = json.loads((folder / "manifest.json").read_text())["rounded"]["detector-int8.onnx"]
+    assert found["calibration"]["images"] == found["id"]["images"] == 16
+    assert found["ood"]["images"] == 16
+    assert found["attack"]["epsilon"] == "8/255"
+    assert len(found["attack"]["members"]) == 2
+    for precision in ("int8", "float32"):
+        assert 0 <= found[precision]["both"]["auroc"] < found[precision]["clean"]["auroc"] <= 1
+
+
+def test_the_opset_is_the_one_asked_for(folder):
+    import onnx
+
+    model = onnx.load(folder / "detector.onnx")
+    assert [item.version for item in model.opset_import if not item.domain] == [19]
+    batch = model.graph.input[0].type.tensor_type.shape.dim[0]
+    assert batch.dim_param == "batch"
+
+
+def test_the_discriminator_alone_takes_features(source, tmp_path):
+    output = export.export_detector(source, tmp_path / "part", ["pt2"], part="discriminator")
+    manifest = json.loads((output / "manifest.json").read_text())
+    detector = Detector.from_pretrained(source)
+    images = torch.rand(5, 3, SIZE, SIZE)
+    features = detector.backbone.features(images).detach()
+    assert manifest["input"]["name"] == "features"
+    assert manifest["input"]["shape"] == ["batch", features.shape[1]]
+    program = torch.export.load(output / "discriminator.pt2")
+    assert not [name for name in program.state_dict if "conv" in name]
+    scores = program.module()(features).detach()
+    torch.testing.assert_close(scores, detector.logits(images).detach())
 
 
 def test_one_format_needs_no_onnx(source, tmp_path, monkeypatch):
@@ -210,6 +270,30 @@ def test_what_torch_cannot_trace_is_refused_in_one_line(tmp_path):
         export.export_detector(detector, tmp_path / "export", ["pt2"])
     assert "\n" not in str(error.value)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_part_that_is_not_there_is_refused(tmp_path):
+    detector = External(lambda images: images.mean((1, 2, 3)), image_size=8, channels=3)
+    with pytest.raises(UserError, match="of kind external and has no discriminator of features"):
+        export.export_detector(detector, tmp_path / "a", ["pt2"], part="discriminator")
+    pixels = Detector.from_pretrained(make_detector(tmp_path / "pixels", pixels=True))
+    with pytest.raises(UserError, match="is of pixels and has no discriminator of features"):
+        export.export_detector(pixels, tmp_path / "a", ["pt2"], part="discriminator")
+
+
+def test_scores_that_depend_on_batch_mates_are_refused(source, tmp_path):
+    detector = Detector.from_pretrained(source)
+    detector.options = dataclasses.replace(detector.options, batch_statistics=True)
+    with pytest.raises(UserError, match="scores depend on batch mates"):
+        export.export_detector(detector, tmp_path / "a", ["pt2"])
+
+
+def test_options_out_of_range_are_refused(source, tmp_path):
+    for opset in (17, 24):
+        with pytest.raises(UserError, match=f"--opset {opset}: choose one from 18 to 23"):
+            export.export_detector(source, tmp_path / "a", ["pt2"], opset=opset)
+    with pytest.raises(UserError, match="--ood: judges onnx-int8; name --calibration"):
+        export.export_detector(source, tmp_path / "a", ["pt2"], ood=[tmp_path])
 
 
 def test_a_kind_that_cannot_be_exported_says_why(tmp_path, source, monkeypatch):

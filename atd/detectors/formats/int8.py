@@ -20,8 +20,8 @@ from atd.detectors.formats.traced import Run, Traced
 __all__ = ["judge", "write"]
 
 _BATCH = 16
-_WORK = 5e13
-"""Floating-point operations that the attacks on one network may take, minutes on two cores."""
+_WORK = 1e13
+"""Operations that the attacks on one network may take: a minute or two on two cores."""
 _LEAST, _MOST = 16, 200  # images attacked of each side
 
 

@@ -18,7 +18,7 @@ from atd.metrics import auroc, auroc_interval
 
 __all__ = ["ATTACK", "Sides", "judged"]
 
-_EPSILON, _STEPS, _QUERIES = 8, 20, 200
+_EPSILON, _STEPS, _QUERIES = 8, 10, 100
 _PART = 50  # images attacked together
 PASSES = 4 * _STEPS + _QUERIES
 """Passes through a network that an image costs, about."""

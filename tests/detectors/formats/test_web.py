@@ -33,7 +33,7 @@ def installed(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def traced(monkeypatch):
+def traced(monkeypatch, tmp_path):
     def write(_, file):
         file.write_bytes(b"model")
         return "run"
@@ -46,6 +46,7 @@ def traced(monkeypatch):
         scorer=scorer,
         program=None,
         description=describe(detector, scorer),
+        scratch=tmp_path,
         opset=20,
     )
 
@@ -98,7 +99,7 @@ def test_without_onnxruntime_web_one_line_names_the_command(tmp_path, monkeypatc
     for package in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(package, reason='ONNX is optional: pip install "atd[onnx]"')
     with pytest.raises(UserError) as caught:
-        check_formats(["web"])
+        check_formats(["web"], "detector", images=False)
     (command,) = re.findall("npm install .*", str(caught.value))
     assert str(caught.value).endswith(command)
     assert command in (ROOT / "docs" / "clients.md").read_text()

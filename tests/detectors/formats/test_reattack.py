@@ -1,0 +1,52 @@
+"""Re-attacked files: on a score whose worst case is known, and one that no gradient leads to."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from atd.detectors.formats.reattack import Sides, judged
+
+
+def brightness(images):
+    return images.float().mean((1, 2, 3)) / 255
+
+
+def slope(images):
+    return images.mean((1, 2, 3))
+
+
+def sides(inside, outside):
+    shape = (6, 1, 4, 4)
+    return Sides(*(torch.full(shape, grey, dtype=torch.uint8) for grey in (inside, outside)))
+
+
+@pytest.mark.parametrize("gradient", [slope, None], ids=["gradient", "queries alone"])
+@pytest.mark.parametrize(("outside", "attacked"), [(117, 1.0), (115, 0.0)])
+def test_both_sides_move_by_epsilon(outside, attacked, gradient):
+    """Brightness moves by 8 of 255 on each side, so a gap of 17 holds and one of 15 does not."""
+    found = judged(brightness, gradient, sides(100, outside), "toy")
+    assert found["clean"]["auroc"] == 1.0
+    if outside == 117 or gradient is not None:
+        assert found["both"]["auroc"] == attacked
+    else:
+        assert found["both"]["auroc"] < 1.0
+    low, high = found["both"]["auroc_ci"]
+    assert low <= found["both"]["auroc"] <= high
+
+
+def test_what_counts_is_the_files_own_score_not_that_of_the_gradient():
+    found = judged(lambda images: torch.zeros(len(images)), slope, sides(100, 101), "toy")
+    assert found["clean"]["auroc"] == found["both"]["auroc"] == 0.5
+
+
+def test_only_whole_grey_levels_are_shown_to_a_file():
+    seen = []
+
+    def run(images):
+        seen.append(images)
+        return brightness(images)
+
+    judged(run, slope, sides(3, 250), "toy")
+    assert all(images.dtype == torch.uint8 for images in seen)
+    assert max(int(images[images < 128].max()) for images in seen if (images < 128).any()) == 11
