@@ -227,7 +227,7 @@ def _evaluate(run: RunState) -> None:
     )
     if len(found.id_val):
         detector.calibration = CalibrationSample(torch.from_numpy(found.id_val).float())
-    run.save_detector(model_card(found.results))
+    run.save_detector(model_card(found.results, detector.config))
     run.evaluation = found
 
 

@@ -102,7 +102,7 @@ def _store(folder: Path, detector: Detector, choice: Choice, former: float | Non
     if isinstance(found, Evaluation):
         found = followed(found, choice.threshold, choice.note)
     if isinstance(found, Evaluation):
-        card = model_card(found.results)
+        card = model_card(found.results, config)
     else:
         card = marked_card(_card(folder), choice.threshold, choice.note, former, found)
     amend_detector(folder, config, detector.calibration, card)

@@ -6,9 +6,11 @@ import dataclasses
 
 import pytest
 
+from atd.detectors.config import DetectorConfig
 from atd.evaluation.certified import Attempt, Certificate, CertifiedAuroc
 from atd.evaluation.checks import Check
 from atd.reporting import markdown
+from atd.reporting.card import model_card
 from atd.reporting.certificate import certificate_section, certified_words
 from atd.reporting.page import page
 from atd.reporting.report import summary_table
@@ -50,3 +52,11 @@ def test_the_terminal_shows_what_is_certified(results, evaluation):
     assert "71.2 % at 0.5" in summary_table(results)
     assert "certified" not in summary_table(evaluation.results)
     assert certificate_section(evaluation.results) == []
+
+
+def test_the_model_card_has_it(results, evaluation):
+    config = DetectorConfig(
+        kind="msp", image_size=8, channels=1, options={}, backbone=None, classes=[]
+    )
+    assert "## Certificate\n\nCertified AUROC in L2" in model_card(results, config)
+    assert "## Certificate" not in model_card(evaluation.results, config)
