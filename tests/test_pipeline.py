@@ -392,10 +392,11 @@ def test_a_training_that_explodes_is_a_users_error(start, tiny_run, group, rate)
 
 
 def test_few_images_get_the_steps_asked_for(start, capsys):
-    run = start("pretrain.helper_min_steps=7", "atd.min_steps=3").until("atd")
+    few = ("pretrain.helper_min_steps=7", "pretrain.helper_epochs=2", "atd.min_steps=3")
+    run = start(*few).until("atd")
     said = capsys.readouterr().out
     # 72 images in batches of 32 are 2 steps an epoch, and 20 steps the least between validations
-    assert "helper: 20 steps instead of 2, for the images are few" in said
+    assert "helper: 20 steps instead of 4, for the images are few" in said
     assert "pretrain:" not in said.replace("pretrain epoch", "")
     entries = [json.loads(line) for line in (run.folder.path / "stats.jsonl").open()]
     steps = {stage: [e for e in entries if e["stage"] == stage] for stage in ("helper", "atd")}

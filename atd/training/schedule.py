@@ -25,7 +25,8 @@ class Length:
     Attributes:
         steps: Its steps in all.
         between: Steps from one validation to the next: an epoch, or several short ones.
-        asked: The steps of the epochs asked for, which may be fewer.
+        asked: The steps of the epochs asked for, which may be fewer; a single epoch with
+            `min_steps` asks for steps.
     """
 
     steps: int
@@ -46,7 +47,8 @@ class Length:
             return cls(asked, steps_per_epoch, asked)
         least = max(_LEAST_BETWEEN, min_steps // _VALIDATIONS)
         between = -(-least // steps_per_epoch) * steps_per_epoch
-        return cls(-(-max(asked, min_steps) // between) * between, between, asked)
+        steps = -(-max(asked, min_steps) // between) * between
+        return cls(steps, between, steps if epochs == 1 else asked)
 
     def __str__(self) -> str:
         if self.steps == self.asked:
