@@ -14,9 +14,10 @@ import argparse
 import json
 import statistics
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +35,7 @@ from atd.inference import as_float
 from atd.metrics import auroc
 from atd.provenance import provenance
 
-__all__ = ["KeyWorth", "key_worth"]
+__all__ = ["KeyWorth", "key_worth", "page"]
 
 _OTHER_KEYS = (1, 2, 3)
 _CHUNK = 64
@@ -137,9 +138,16 @@ def _main() -> None:
     attack = {"epsilon": arguments.epsilon, "steps": arguments.steps}
     found = key_worth(make, inside, outside, **attack)
     facts = provenance(None, seed=0, seconds=time.monotonic() - started)
-    record = {**asdict(found), "worth": found.worth, **attack, "provenance": facts}
+    record = {
+        **asdict(found),
+        "worth": found.worth,
+        **attack,
+        "images": {"id": len(inside), "ood": len(outside)},
+        "command": _command(arguments),
+        "provenance": facts,
+    }
     write_text(arguments.output.with_suffix(".json"), json.dumps(record, indent=2) + "\n")
-    write_text(arguments.output, _page(found, arguments, len(inside), len(outside), facts))
+    write_text(arguments.output, page(record))
 
 
 def _floats(images: ImageSet, count: int) -> Tensor:
@@ -167,30 +175,30 @@ def _trained(splits: DataSplits, steps: int = 300) -> nn.Module:
     return network.eval().requires_grad_(False)
 
 
-def _page(
-    found: KeyWorth,
-    arguments: argparse.Namespace,
-    inside: int,
-    outside: int,
-    facts: dict[str, object],
-) -> str:
-    others = found.other_keys
+def _command(arguments: argparse.Namespace) -> str:
     given = {
         name: value for name, value in vars(arguments).items() if name != "overrides" and value
     }
     words = [f"--{name} {value}" for name, value in given.items()]
-    command = " ".join(["python -m benchmarks.key_worth", *words, *arguments.overrides])
+    return " ".join(["python -m benchmarks.key_worth", *words, *arguments.overrides])
+
+
+def page(record: Mapping[str, Any]) -> str:
+    """The page of what the JSON file beside it holds."""
+    found = KeyWorth(**{field.name: record[field.name] for field in fields(KeyWorth)})
+    others, images, facts = found.other_keys, record["images"], record["provenance"]
     return f"""# What DAAIN's key is worth
 
 {rows_of(found)}
 
-{inside} ID and {outside} OOD images, each attacked by PGD of {arguments.steps} steps in L-infinity
-{arguments.epsilon:.4f}, ID images upwards and OOD images downwards. {len(others)} other keys: \
+{images["id"]} ID and {images["ood"]} OOD images, each attacked by PGD of {record["steps"]} steps \
+in L-infinity
+{record["epsilon"]:.4f}, ID images upwards and OOD images downwards. {len(others)} other keys: \
 {min(others):.3f} to {max(others):.3f}.
 The key alone is worth **{found.worth:+.3f}** AUROC: other keys against the same key with a flow \
 fitted anew.
 
-    {command}
+    {record["command"]}
 
 Commit {facts["commit"]}, {facts["hardware"]}, {facts["seconds"]} s, {facts["date"]}.
 """

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -49,6 +51,12 @@ def test_the_command_writes_its_page(monkeypatch, tmp_path):
     key_worth.main()
     assert "The key alone is worth" in page.read_text()
     assert page.with_suffix(".json").exists()
+
+
+def test_the_published_page_is_made_of_its_record():
+    docs = Path(__file__).parents[2] / "docs"
+    record = json.loads((docs / "daain_key.json").read_text(encoding="utf-8"))
+    assert key_worth.page(record) == (docs / "daain_key.md").read_text(encoding="utf-8")
 
 
 def test_the_table_tells_all_four():
