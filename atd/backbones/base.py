@@ -60,6 +60,8 @@ class Backbone(nn.Module):
     """What it was built from; a detector is saved with it."""
     customary: tuple[Sequence[float], Sequence[float]] | None = None
     """Mean and deviation that such a network is usually trained with, where that is known."""
+    per_pixel: bool = False
+    """Whether it gives classes of every pixel and none of the image."""
     title: str = "this backbone"
     """What messages call it."""
     head_name: str = "head"

@@ -114,11 +114,11 @@ def _build(
 
             return TorchvisionBackbone(name, classes=classes, image_size=image_size, **common)
         case "import":
-            from atd.backbones.imported import ImportedBackbone
+            from atd.backbones.imported import imported_backbone
 
             # Normalisation is its own affair, unless it was asked for.
             common |= {"mean": given_mean, "std": given_std}
-            return ImportedBackbone(name, image_size=image_size, **common)
+            return imported_backbone(name, image_size=image_size, **common)
         case _:
             return _residual(config, classes, image_size, common)
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,9 @@ from atd.backbones.base import Backbone, Features, pool_mean
 from atd.backbones.stages import as_maps, find_head, find_stages
 from atd.errors import UserError, first_line
 
-__all__ = ["IMAGENET", "ForeignBackbone", "without_chance"]
+__all__ = ["IMAGENET", "ForeignBackbone", "explored", "without_chance"]
+
+Seen = TypeVar("Seen")
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 """Mean and deviation that nearly all networks for ImageNet are trained with."""
@@ -51,7 +53,7 @@ class ForeignBackbone(Backbone):
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
     ) -> None:
-        found = _explore(without_chance(model), title, channels, image_size)
+        found = explored(without_chance(model), title, channels, image_size, _watched)
         if features == "multi" and not found.stages:
             raise UserError(f"{title} gives no inner maps; set backbone.features=last")
         super().__init__(
@@ -107,8 +109,25 @@ class _Found:
     direct: bool
 
 
-def _explore(model: nn.Module, title: str, channels: int, image_size: int) -> _Found:
-    """Passes two images through a model and looks what lies where."""
+def explored(
+    model: nn.Module,
+    title: str,
+    channels: int,
+    image_size: int,
+    look: Callable[[nn.Module, Tensor, str], Seen],
+) -> Seen:
+    """Looks into a model that it passes two images through, and leaves it as it was.
+
+    Args:
+        model: The model.
+        title: What messages call it.
+        channels: Channels of an image.
+        image_size: Height and width of an image.
+        look: What is wanted, from the model, the images and the title.
+
+    Raises:
+        UserError: The model fails on such images, or `look` refuses it.
+    """
     shape = (2, channels, image_size, image_size)
     some = next(iter(model.parameters()), torch.zeros(()))
     # Drawing random images here would change what a seed gives afterwards.
@@ -118,7 +137,7 @@ def _explore(model: nn.Module, title: str, channels: int, image_size: int) -> _F
     model.eval()
     try:
         with torch.no_grad():
-            return _watched(model, images, title)
+            return look(model, images, title)
     except UserError:
         raise
     except Exception as error:  # whatever somebody else's network raises

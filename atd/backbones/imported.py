@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import Any
 
 from torch import nn
 
-from atd.backbones.base import Features
-from atd.backbones.foreign import ForeignBackbone
+from atd.backbones.base import Backbone, Features
+from atd.backbones.dense import DenseBackbone, pixel_classes
+from atd.backbones.foreign import ForeignBackbone, explored, without_chance
 from atd.errors import UserError
 from atd.own_code import call_own_code
 
-__all__ = ["ImportedBackbone", "allow_import"]
+__all__ = ["allow_import", "imported_backbone"]
 
 _allowed: set[str] = set()
 _VARIABLE = "ATD_IMPORT"
@@ -32,11 +34,20 @@ def allow_import(architecture: str) -> None:
         _allowed.add(architecture.removeprefix("import:"))
 
 
-class ImportedBackbone(ForeignBackbone):
-    """What the user's callable returns: a classifier module for images in [0, 1].
+def imported_backbone(
+    words: str,
+    *,
+    channels: int,
+    image_size: int,
+    features: Features,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+) -> Backbone:
+    """Makes a backbone of what the user's callable returns: a module for images in [0, 1].
 
-    Its number of classes is that of its logits. Nothing is normalised before it unless
-    `backbone.mean` and `backbone.std` say so.
+    Its number of classes is that of its logits, which are those of an image (N, K) or of every
+    pixel (N, K, H, W). Nothing is normalised before it unless `backbone.mean` and `backbone.std`
+    say so.
 
     Args:
         words: `MODULE:CALLABLE`; the callable takes no arguments.
@@ -49,35 +60,20 @@ class ImportedBackbone(ForeignBackbone):
     Raises:
         UserError: Nobody allowed it, it fails, or it returns something else.
     """
-
-    def __init__(
-        self,
-        words: str,
-        *,
-        channels: int,
-        image_size: int,
-        features: Features,
-        mean: Sequence[float] | None = None,
-        std: Sequence[float] | None = None,
-    ) -> None:
-        named = os.environ.get(_VARIABLE, "").split(",")
-        if words not in _allowed and words not in named:
-            raise UserError(
-                f"the detector's backbone is code of its maker's, import:{words[:120]}, which runs "
-                f"only if you name it too: set {_VARIABLE}=MODULE:CALLABLE in the environment, or "
-                "call atd.backbones.allow_import in Python"
-            )
-        key = "backbone.architecture"
-        model = call_own_code(words, key)
-        if not isinstance(model, nn.Module):
-            kind = type(model).__name__
-            raise UserError(f"{key}: import:{words} returned a {kind}, not a torch.nn.Module")
-        super().__init__(
-            model,
-            f"import:{words}",
-            channels=channels,
-            image_size=image_size,
-            features=features,
-            mean=mean,
-            std=std,
+    named = os.environ.get(_VARIABLE, "").split(",")
+    if words not in _allowed and words not in named:
+        raise UserError(
+            f"the detector's backbone is code of its maker's, import:{words[:120]}, which runs "
+            f"only if you name it too: set {_VARIABLE}=MODULE:CALLABLE in the environment, or "
+            "call atd.backbones.allow_import in Python"
         )
+    key, title = "backbone.architecture", f"import:{words}"
+    model = call_own_code(words, key)
+    if not isinstance(model, nn.Module):
+        kind = type(model).__name__
+        raise UserError(f"{key}: {title} returned a {kind}, not a torch.nn.Module")
+    common: dict[str, Any] = {"channels": channels, "mean": mean, "std": std}
+    classes = explored(without_chance(model), title, channels, image_size, pixel_classes)
+    if classes:
+        return DenseBackbone(model, title, classes=classes, **common)
+    return ForeignBackbone(model, title, image_size=image_size, features=features, **common)

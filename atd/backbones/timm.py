@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -22,7 +23,8 @@ class TimmBackbone(Backbone):
     """A timm model with fresh weights, without dropout and stochastic depth.
 
     Args:
-        name: timm's name of the model, e.g. `convnext_atto`.
+        name: timm's name of the model, e.g. `convnext_atto`; `vit_tiny_patch16_224:patch_size=4`
+            cuts small images into smaller patches.
         channels: Channels of an image.
         classes: Number of ID classes.
         image_size: Height and width of an image; passed on to models built for one size.
@@ -81,23 +83,37 @@ class TimmBackbone(Backbone):
         return logits
 
 
-def _create(name: str, channels: int, classes: int, image_size: int) -> Any:
+def _create(words: str, channels: int, classes: int, image_size: int) -> Any:
     try:
         import timm
     except ImportError:
-        raise UserError(f"timm:{name} needs the timm library: pip install timm") from None
+        raise UserError(f"timm:{words} needs the timm library: pip install timm") from None
+    name, _, patch = words.partition(":")
     if not timm.is_model(name):
         nearest = difflib.get_close_matches(name, timm.list_models(), n=1, cutoff=0.0)
         raise UserError(f"backbone.architecture=timm:{name}: unknown; the nearest is {nearest[0]}")
     create = partial(
         timm.create_model, name, pretrained=False, num_classes=classes, in_chans=channels
     )
+    patches = _patches(words, patch)
     try:
-        return create(img_size=image_size)
+        return create(img_size=image_size, **patches)
     except TypeError:  # models of any input size take no img_size
+        if patches:
+            raise UserError(f"timm:{words}: {name} takes no patch_size") from None
         return create()
     except (AssertionError, RuntimeError, ValueError) as error:
-        raise UserError(f"timm:{name}: {first_line(error)}") from None
+        raise UserError(f"timm:{words}: {first_line(error)}") from None
+
+
+def _patches(words: str, patch: str) -> dict[str, int]:
+    """The option behind a model's name, which is the only one: a folder may be a stranger's."""
+    if not patch:
+        return {}
+    given = re.fullmatch(r"patch_size=([1-9]\d{0,2})", patch)
+    if given is None:
+        raise UserError(f"timm:{words[:120]}: write timm:NAME or timm:NAME:patch_size=4")
+    return {"patch_size": int(given[1])}
 
 
 def _try_out(

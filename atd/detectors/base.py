@@ -73,6 +73,11 @@ class Detector(nn.Module, StoredDetector, ABC, library_name="atd"):
                 f"detector.kind={self.kind}: it reads the logits of at least two classes, and "
                 f"{backbone.title} has {backbone.classes}; choose a kind that reads features (knn)"
             )
+        if getattr(backbone, "per_pixel", False) and not self.info.any_network:
+            raise UserError(
+                f"detector.kind={self.kind}: {getattr(backbone, 'title', '')} gives classes of "
+                "every pixel, and none of an image; kind daain reads such a network"
+            )
         described = None
         if isinstance(backbone, Backbone) and backbone.config is not None:
             described = {**dataclasses.asdict(backbone.config), "weights": ""}

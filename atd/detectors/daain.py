@@ -67,6 +67,7 @@ class DAAIN(Detector):
         title="DAAIN",
         paper="von Baußnern et al., 2021, arXiv:2105.14638",
         needs=frozenset({"fitting"}),
+        any_network=True,
     )
 
     backbone: Backbone

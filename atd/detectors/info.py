@@ -25,5 +25,7 @@ class DetectorInfo:
     """Whether autograd's gradient is the score's, or `surrogate` stands in for it."""
     exportable: Literal[True] | str = True
     """True, or the reason why it cannot be exported, in a few words."""
+    any_network: bool = False
+    """Whether it reads any module, also one that gives classes of pixels and none of an image."""
     passes: float = 1.0
     """Passes through the backbone for a score, one way; a gradient inside counts one more."""

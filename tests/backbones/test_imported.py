@@ -10,6 +10,7 @@ import torch
 
 from atd.backbones import allow_import, build_backbone
 from atd.backbones.imported import _allowed
+from atd.backbones.weights import load_weights
 from atd.config import BackboneConfig
 from atd.errors import UserError
 
@@ -122,3 +123,25 @@ def test_on_the_meta_device_nothing_is_allocated():
         backbone = build("nets:ten_classes")
     assert backbone.classes == 10
     assert all(value.is_meta for value in backbone.state_dict().values())
+
+
+def test_a_network_of_pixel_classes_has_no_embedding():
+    backbone = build("nets:segments").train()
+    images = torch.rand(2, 3, 8, 8)
+    assert torch.equal(backbone(images), backbone(images))  # nothing is left to chance
+    backbone = build("nets:segments").eval()
+    assert torch.equal(backbone(images), nets.segments().eval()(images))
+    assert (backbone.per_pixel, backbone.classes) == (True, 7)
+    with pytest.raises(UserError, match="import:nets:segments gives classes of every pixel"):
+        backbone.embed(images)
+
+
+def test_weights_of_a_network_of_pixel_classes_are_read(tmp_path):
+    other = nets.segments()
+    for parameter in other.parameters():
+        parameter.data += 0.25
+    torch.save(other.state_dict(), tmp_path / "weights.pt")
+    backbone = build("nets:segments").eval()
+    load_weights(backbone, tmp_path / "weights.pt", needs_head=False)
+    images = torch.rand(2, 3, 8, 8)
+    assert torch.equal(backbone(images), other.eval()(images))

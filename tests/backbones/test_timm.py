@@ -21,7 +21,9 @@ def build(name, features, channels=3, size=32):
     ).eval()
 
 
-@pytest.mark.parametrize("name", ["resnet18", "convnext_atto", "vit_tiny_patch16_224"])
+@pytest.mark.parametrize(
+    "name", ["resnet18", "convnext_atto", "vit_tiny_patch16_224", "test_vit:patch_size=4"]
+)
 @pytest.mark.parametrize("features", ["last", "multi"])
 def test_contract(name, features):
     pytest.importorskip("timm", reason=REASON)
@@ -33,6 +35,28 @@ def test_contract(name, features):
     backbone.features(images).sum().backward()
     assert images.grad.isfinite().all()
     assert len(backbone.stages(images)) == 4
+
+
+def test_small_images_are_cut_into_small_patches():
+    pytest.importorskip("timm", reason=REASON)
+    backbone = build("test_vit:patch_size=4", "last", channels=1, size=16)
+    assert backbone.title == "timm:test_vit:patch_size=4"
+    assert backbone.model.patch_embed.num_patches == 16
+    assert backbone(torch.rand(2, 1, 16, 16)).shape == (2, 4)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("resnet18:patch_size=4", "timm:resnet18:patch_size=4: resnet18 takes no patch_size"),
+        ("test_vit:checkpoint_path=x", "write timm:NAME or timm:NAME:patch_size=4"),
+        ("test_vit:patch_size=0", "write timm:NAME or timm:NAME:patch_size=4"),
+    ],
+)
+def test_no_other_option_reaches_the_library(name, message):
+    pytest.importorskip("timm", reason=REASON)
+    with pytest.raises(UserError, match=message):
+        build(name, "last")
 
 
 def test_nothing_in_the_network_is_left_to_chance(monkeypatch):

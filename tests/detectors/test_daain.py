@@ -20,7 +20,7 @@ from test_contract import (
 
 import atd
 from atd.attacks import pgd
-from atd.backbones import build_backbone
+from atd.backbones import allow_import, build_backbone
 from atd.config import BackboneConfig
 from atd.detectors.base import Detector
 from atd.detectors.daain import DAAIN, DAAINOptions
@@ -194,3 +194,23 @@ def test_options_have_ranges():
         with pytest.raises(ValueError, match=f"detector.{name}"):
             DAAINOptions(**{name: value})
     assert DAAINOptions(radius="null", head="euclidean").radius is None
+
+
+def test_a_detector_on_a_network_of_pixel_classes_is_saved_and_attacked(tmp_path):
+    architecture = "import:nets:segments"
+    allow_import(architecture)
+    config = BackboneConfig(architecture=architecture)
+    network = build_backbone(config, channels=3, classes=1, image_size=8)
+    with torch.no_grad():  # as a training would
+        network.model[0][1].running_mean += 0.1
+    images = torch.rand(32, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    detector = atd.fit("daain", network, images, **SMALL)
+    detector.save_pretrained(tmp_path / "detector")
+    loaded = atd.load(tmp_path / "detector")
+    assert torch.equal(loaded.score(images), detector.score(images))
+    torch.testing.assert_close(loaded.backbone(images), network.eval()(images))
+    attacked = pgd(loaded.surrogate, images[:4], epsilon=0.1, steps=3).images
+    assert (loaded.score(attacked) > loaded.score(images[:4])).all()
+    assert loaded.score_map(images[:2]).shape == (2, 8, 8)
+    with pytest.raises(UserError, match="detector.kind=msp: import:nets:segments gives classes of"):
+        atd.fit("msp", network, images)
