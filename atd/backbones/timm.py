@@ -106,7 +106,7 @@ def _create(words: str, channels: int, classes: int, image_size: int) -> Any:
         raise UserError(f"timm:{words}: {first_line(error)}") from None
 
 
-def _patches(words: str, patch: str) -> dict[str, int]:
+def _patches(words: str, patch: str) -> dict[str, Any]:
     """The option behind a model's name, which is the only one: a folder may be a stranger's."""
     if not patch:
         return {}
