@@ -43,7 +43,7 @@ _ALIKE = """\
 `recipe=paper` is what the paper's text says, `recipe=published` what its released code does
 ([findings.md](findings.md)), and the last row the recipe of this package. All networks of a seed
 are trained on the same images, with the same number of epochs and the same radius. The paper
-attacks its baselines with 10 steps of PGD and ATD with 100; here all get 100, on the raw score, and
+attacks its baselines with 10 steps of PGD and ATD with 100; here all get as many, on the raw score, and
 for each image the worst iterate counts. Where data or setting differ from the paper's (another
 config than `configs/paper.yaml`), its numbers are not quoted: they would be those of other images,
 networks and radii. Where they are quoted, this still differs: the paper's network was trained on
@@ -73,8 +73,8 @@ TABLE3 = Shown(
 TABLE5 = Shown(
     "table5",
     "Table 5: ATOM",
-    "ATOM (Chen et al., 2021) mines outliers and gives them a class of their own; it defends OOD "
-    "images alone, so it falls as soon as ID images are attacked.",
+    "ATOM (Chen et al., 2021) mines outliers and gives them a class of their own. It defends OOD "
+    "images alone; the paper attacks ID images as well.",
     "Outliers are mined among those of the config, not among 80 million tiny images.\n\n" + _ALIKE,
     tuple(ATOM),
 )
