@@ -43,8 +43,8 @@ _ALIKE = """\
 `recipe=paper` is what the paper's text says, `recipe=published` what its released code does
 ([findings.md](findings.md)), and the last row the recipe of this package. All networks of a seed
 are trained on the same images, with the same number of epochs and the same radius. The paper
-attacks its baselines with 10 steps of PGD and ATD with 100; here all get as many, on the raw score, and
-for each image the worst iterate counts. Where data or setting differ from the paper's (another
+attacks its baselines with 10 steps of PGD and ATD with 100; here all get as many, on the raw score,
+and for each image the worst iterate counts. Where data or setting differ from the paper's (another
 config than `configs/paper.yaml`), its numbers are not quoted: they would be those of other images,
 networks and radii. Where they are quoted, this still differs: the paper's network was trained on
 500,000 further images, its images were decoded and resized by other code, and the discriminator was
