@@ -140,9 +140,10 @@ def _opened(file: Path) -> Iterator[BinaryIO]:
         handle = os.open(file, flags | getattr(os, "O_BINARY", 0), 0o666)
     except OSError as error:
         raise UserError(f"{file}: cannot be written: {error.strerror}") from None
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise UserError(f"{file}: cannot be written: not a regular file")
     with os.fdopen(handle, "r+b") as stream:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise UserError(f"{file}: cannot be written: not a regular file")
         if try_lock(handle) is False:
             raise UserError(f"{file}: another command is writing it; choose another --output")
         yield stream
