@@ -16,6 +16,9 @@ WHATS = {
     "table4": ("attack_target", "attacks on the classifier and on the detector"),
     "table5": ("tables", "ATD and ATOM"),
     "certificate": ("certificate", "the AUROC that no L2 attack can take away"),
+    "figure1": ("figures", "AUROC against the radius of the attack"),
+    "figure2": ("figures", "how an attack shifts the scores of both sides"),
+    "figure4": ("toy", "the paper's example in two dimensions, in its six settings"),
 }
 """By WHAT the file beside this one that has its function `reproduce_WHAT`, and what it makes.
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from atd.evaluation.certified import Attempt, Certificate, CertifiedAuroc
-from atd.evaluation.results import Provenance
 from atd.reporting.certificate import draw_certificate
 from atd.reporting.drawing import footer, grid
-from atd.reporting.markdown import escaped, verbatim
-from atd.reporting.table_parts import heading, provenance_section
+from atd.reporting.figure_rows import FigureRow, by_setting, refusals
+from atd.reporting.markdown import verbatim
+from atd.reporting.table_parts import provenance_section
 from atd.reporting.wording import fraction_255, percent, plural
 
 if TYPE_CHECKING:
@@ -23,27 +23,11 @@ __all__ = ["CertifiedRow", "certificate_page", "certificates_figure"]
 Point = TypeVar("Point", CertifiedAuroc, Attempt)
 
 
-@dataclass(frozen=True)
-class CertifiedRow:
-    """What is certain of one detector with one seed.
+@dataclass(frozen=True, kw_only=True)
+class CertifiedRow(FigureRow):
+    """What is certain of one detector with one seed; None where it was refused."""
 
-    Attributes:
-        config: The config file of its setting.
-        scale: The scale of its setting.
-        overrides: Options given on the command line.
-        name: Kind and backbone, see `atd.experiments.variants`.
-        provenance: Where the row comes from.
-        certificate: What is certain; None where it was refused.
-        refused: The reason.
-    """
-
-    config: str
-    scale: str
-    overrides: tuple[str, ...]
-    name: str
-    provenance: Provenance
     certificate: Certificate | None = None
-    refused: str = ""
 
 
 _ABOUT = """\
@@ -102,23 +86,18 @@ def certificate_page(rows: Sequence[CertifiedRow], picture: str) -> str:
         rows: What came of every detector with every seed; at least one.
         picture: Name of the picture beside the page.
     """
-    tables: dict[str, list[CertifiedRow]] = {}
-    for row in rows:
-        tables.setdefault(heading(row, "certificate"), []).append(row)
     parts = [_ABOUT]
     if any(row.certificate for row in rows):
         parts.append(f"![Certified AUROC against the L2 radius]({picture})")
-    parts += [_section(head, of_setting) for head, of_setting in tables.items()]
+    for head, names in by_setting(rows, "certificate").items():
+        of_setting = [row for found in names.values() for row in found]
+        parts.append(head + _section(of_setting) + refusals(of_setting))
     return "\n\n".join([*parts, _MEANING, provenance_section([row.provenance for row in rows])])
 
 
-def _section(head: str, rows: Sequence[CertifiedRow]) -> str:
+def _section(rows: Sequence[CertifiedRow]) -> str:
     found = [row.certificate for row in rows if row.certificate]
-    parts = [head]
-    if found:
-        parts += [_basis(found[0]), _table(rows)]
-    parts += [f"{verbatim(row.name)}: {escaped(row.refused)}." for row in rows if row.refused]
-    return "\n\n".join(parts)
+    return f"\n\n{_basis(found[0])}\n\n{_table(rows)}" if found else ""
 
 
 def _basis(found: Certificate) -> str:

@@ -1,18 +1,12 @@
-"""The page of certificates, at smoke scale and from rows."""
+"""What the page of certificates says; it is made in test_figures.py."""
 
 from __future__ import annotations
 
-import json
-
-import pytest
-from PIL import Image
-
-from atd.commands import reproduce
 from atd.evaluation.certified import Attempt, Certificate, CertifiedAuroc
 from atd.evaluation.results import Provenance
 from atd.reporting.certificate_page import CertifiedRow, certificate_page
 
-FEW = ["data.ood_test=bundled:lowercase", "data.ood_limit=8", "run.device=cpu"]
+SETTING = {"config": "configs/digits.yaml", "scale": "small", "overrides": ()}
 
 
 def row(seed: int, both: float) -> CertifiedRow:
@@ -26,7 +20,7 @@ def row(seed: int, both: float) -> CertifiedRow:
         attempts=[Attempt(0.5, 0.85, both)],
     )  # fmt: skip
     facts = Provenance("c0ffee", {}, "CPU", seed, None, 1.0, "2026-11-26T00:00:00+00:00")
-    return CertifiedRow("configs/digits.yaml", "small", (), "atd", facts, found)
+    return CertifiedRow(**SETTING, name="atd", provenance=facts, certificate=found)
 
 
 def test_the_page_tells_mean_and_range_over_seeds():
@@ -38,21 +32,8 @@ def test_the_page_tells_mean_and_range_over_seeds():
 
 
 def test_a_refused_row_says_why():
-    refused = CertifiedRow(
-        "configs/digits.yaml", "small", (), "daain", row(0, 0.7).provenance, None, "it is absent"
-    )
+    facts = row(0, 0.7).provenance
+    refused = CertifiedRow(**SETTING, name="daain", provenance=facts, refused="it is absent")
     page = certificate_page([refused], "certificate.png")
     assert "`daain`: it is absent." in page
     assert "![" not in page
-
-
-@pytest.mark.slow
-def test_at_smoke_scale(tmp_path):
-    words = ["--scale", "smoke", "--work", str(tmp_path), "--kinds", "msp", *FEW]
-    reproduce.main(["certificate", *words])
-    (found,) = json.loads((tmp_path / "certificate.json").read_text()).values()
-    assert found["certificate"]["draws"] == 60
-    assert len(found["certificate"]["mean"]) == 7
-    with Image.open(tmp_path / "certificate.png") as picture:
-        assert min(picture.size) > 400
-    assert "certificate.png" in (tmp_path / "certificate.md").read_text()
