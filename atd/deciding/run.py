@@ -45,6 +45,8 @@ def calibrate(order: CalibrateOrder) -> list[str]:
     use_gpu = torch.cuda.is_available() and order.device != "cpu"
     set_threads(order.threads)
     folder = Path(order.detector)
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; a threshold is stored in a folder of one's own")
     detector = Detector.from_pretrained(folder, "cuda" if use_gpu else "cpu")
     former = detector.threshold
     inside, outside = (

@@ -35,8 +35,9 @@ def run_folder(tiny_run, tmp_path):
 
 
 @pytest.fixture
-def folder(run_folder):
-    return run_folder / "detector"
+def folder(tiny_run, tmp_path):
+    """A detector without a report beside it, as it is shipped."""
+    return shutil.copytree(tiny_run.folder / "detector", tmp_path / "alone" / "detector")
 
 
 @pytest.fixture
@@ -60,7 +61,8 @@ def contents(folder):
     return {str(file): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
-def test_accept_sets_threshold_sample_card_and_report(run, run_folder, folder, images, tiny_run):
+def test_accept_sets_threshold_sample_card_and_report(run, run_folder, images, tiny_run):
+    folder = run_folder / "detector"
     before = Detector.from_pretrained(folder)
     said = run(folder, "--id", images / "id", "--ood", images / "ood", "--accept", "0.9")
     found = Detector.from_pretrained(folder)
@@ -94,26 +96,28 @@ def test_accept_sets_threshold_sample_card_and_report(run, run_folder, folder, i
     assert "accepts 0.9 of ID images" in page
     assert "the threshold of then" in page
     card = (folder / "README.md").read_text()
-    assert f"score above {found.threshold:.4g}" in card
+    assert f"Scores above {found.threshold:.6g} are called OOD" in card
+    assert found.config.threshold_note in card
     assert "set anew" not in card
     assert RunFolder(run_folder).is_finished(tiny_run.config)
 
 
-def test_without_a_report_the_card_is_marked_once(run, tmp_path, folder, images):
-    alone = shutil.copytree(folder, tmp_path / "alone" / "detector")
-    former = Detector.from_pretrained(alone).threshold
+def test_without_a_report_the_card_is_marked_once(run, folder, images):
+    former = Detector.from_pretrained(folder).threshold
     for share in ("0.8", "0.9"):
-        said = run(alone, "--id", images / "id", "--accept", share, "--keep-images", "0")
+        said = run(folder, "--id", images / "id", "--accept", share, "--keep-images", "0")
         assert "README.md is marked" in said
-    card = (alone / "README.md").read_text()
+    card = (folder / "README.md").read_text()
     assert card.count("The threshold was set anew") == 1
     assert "accepts 0.9 of ID images" in card
     assert "no report beside the detector" in card
-    assert f"score above {former:.4g}" in card  # the rest is what it was
-    assert Detector.from_pretrained(alone).calibration.pictures is None
+    assert f"Scores above {former:.6g} are called OOD" in card  # the rest is what it was
+    assert card.startswith("---\nlibrary_name")
+    assert Detector.from_pretrained(folder).calibration.pictures is None
 
 
-def test_a_threshold_that_the_attacks_did_not_reach_marks_the_card(run, run_folder, folder, images):
+def test_a_threshold_that_the_attacks_did_not_reach_marks_the_card(run, run_folder, images):
+    folder = run_folder / "detector"
     file = run_folder / "report" / "scores.npz"
     with np.load(file) as stored:
         scores = {key: stored[key] - 100.0 for key in stored.files}
@@ -173,7 +177,10 @@ def test_bad_images_and_detectors_are_one_line(fail, run, folder, images, tmp_pa
     assert "no images in this folder" in fail(folder, "--id", tmp_path / "empty")
     assert "name images" in fail(folder)
     assert "--catch 0.95 too" in fail(folder, "--ood", images / "ood")
-    assert "no such folder" in fail(tmp_path / "nothing", "--id", images / "id")
+    monkeypatch.chdir(tmp_path)
+    for place in (tmp_path / "nothing", "owner/name"):
+        assert "no such folder" in fail(place, "--id", images / "id")
+    assert not (tmp_path / "owner").exists()
     same = tmp_path / "same"
     same.mkdir()
     for index in range(30):
