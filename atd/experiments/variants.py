@@ -104,7 +104,7 @@ DEFAULTS = {
         for name in (kind, *(other for other in VARIANTS if VARIANTS[other].kind == kind))
     ),
     "objectives": (
-        *(f"msp@{training}" for training in TRAININGS),
+        *(f"msp@{training}" for training in TRAININGS if training != "atom"),
         *("outlier_class@atom", "mahalanobis@vit_standard", "atd:opengan@standard"),
     ),
     "speeds": tuple(KINDS),

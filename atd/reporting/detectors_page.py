@@ -12,21 +12,24 @@ from atd.reporting.wording import measured_on
 __all__ = ["detectors_page", "objectives_page"]
 
 _KINDS = """\
-Within a table all rows read the same backbone, one for each seed; `atd` is trained on it, the
-others are fitted where they need it. All are attacked alike, through their own gradient or their
-declared stand-in, and undergo the checks of every evaluation. A suspicious verdict is a result: a
-stronger attack may then leave less than the row says.
+Made by a command that can be run again. Within a table all rows read the same
+backbone, one for each seed; `atd` is trained on it, the others are fitted where they need it. All
+are attacked alike, through their own gradient or their declared stand-in, and undergo the checks of
+every evaluation. A suspicious verdict is a result: a stronger attack may then leave less than the
+row says.
 
 `KIND:WORD` is a kind with other options. Three rows of confounding-label gradients differ in what
 their perceptron has seen: outliers that are never tested on, all test sets but the one that is
 judged, or further images of that very set. Only the first is a detector that one can have."""
 
 _OBJECTIVES = """\
-How the network was trained is one axis of the papers' tables, what is read off it the other. Here
-the first varies: `SCORE@TRAINING` is that score on a backbone trained with
-`pretrain.objective=TRAINING`, or a vision transformer (ViT), and `msp` is read off all of them.
-`oe`, `aoe`, `aloe`, `halo` and `atom` see the outliers of the config in pre-training, the others
-do not. All are attacked alike and undergo the checks of every evaluation."""
+Made by a command that can be run again. How the network was trained is one axis of the papers'
+tables, what is read off it the other. Here the first varies: `SCORE@TRAINING` is that score on a
+backbone trained with `pretrain.objective=TRAINING`, or a small vision transformer (`vit_standard`,
+`vit_adversarial`). `msp` is read off all of them but `atom`, which has a class for outliers that
+`outlier_class` reads. `oe`, `aoe`, `aloe`, `halo` and `atom` see the config's outliers in
+pre-training, the others do not. All are attacked alike and undergo the checks of every
+evaluation."""
 
 _PAPERS = """\
 No number of the papers is quoted beside ours, because in no case do setting and data agree:
@@ -35,12 +38,13 @@ No number of the papers is quoted beside ours, because in no case do setting and
   further images, whole test sets and epsilon 8/255; its other methods were attacked by PGD-10.
   Ours are smaller networks, fewer images, and the epsilon that is named above each table.
 * Confounding-label gradients: the paper fits the perceptron to the very anomaly that is tested, as
-  the row `confounding_gradients:anomaly` does, but on full-sized networks and other sets, and
-  attacks nobody's detector.
+  the row `confounding_gradients:anomaly` does, but on full-sized networks and other sets, and its
+  attacks do not know of the detector.
 * S & I and GAIA: the papers judge images that nobody attacked, by full-sized networks that were
   not trained robustly; the released code of S & I lacks the paper's integral (`detector.variant`).
 * DAAIN: the paper monitors a segmentation network; the tables here have classifiers.
-* OpenGAN: the paper has standard-trained ImageNet features and selects on the test set's own kind.
+* OpenGAN: the paper attacks nothing and reads full-sized networks; its published evaluation
+  normalises by the batch that is scored, which is off here (`atd.batch_statistics`).
 * The scores read off a classifier (MSP, energy, ODIN, OpenMax, Mahalanobis, KNN, ViM): their papers
   report images that nobody attacked, and networks that were not trained robustly."""
 
@@ -90,5 +94,4 @@ def _page(title: str, introduction: str, *parts: str, rows: Mapping[str, KindRow
         "## Where the numbers come from\n\nEvery row with its options is in the JSON file of the "
         f"same name:\n\n{measured_on(facts)}"
     )
-    made = "Made by a command that can be run again. "
-    return "\n\n".join([f"# {title}", made + introduction, *parts, told]) + "\n"
+    return "\n\n".join([f"# {title}", introduction, *parts, told]) + "\n"

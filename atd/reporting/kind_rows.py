@@ -122,17 +122,32 @@ def _basis(rows: Sequence[KindRow]) -> str:
         for row in rows
         if row.attack is not None
     }
-    backbones = {row.training or "backbone": row.backbone for row in rows}
+    backbones = {
+        row.training or "the config's": row.backbone.replace(f"={row.training},", "=TRAINING,")
+        for row in rows
+    }
     measured = [row for row in rows if row.mean]
     sets = dict.fromkeys(name for row in measured for name in row.mean_over)
     count = max((row.images for row in measured), default=0)
     return (
         f"Backbone: {escaped(grouped(backbones))}. "
-        f"Attack: {grouped(attacks) if attacks else 'none'}. "
+        f"Attack (steps x starts): {grouped(attacks) if attacks else 'none'}. "
         f"AUROC in percent, mean over the far sets ({', '.join(map(escaped, sets)) or 'no set'}) "
         f"and seeds, {plural(count, 'ID image')}; in brackets the 95 % interval over images, below "
-        "it the lowest and the highest seed."
+        f"it the lowest and the highest seed.{_best(measured)}"
     )
+
+
+def _best(rows: Sequence[KindRow], count: int = 3) -> str:
+    """The rows that are left with most where both sides are attacked."""
+    both: dict[str, list[float]] = {}
+    for row in rows:
+        if row.mean:
+            both.setdefault(row.name, []).append(row.mean["both"]["auroc"])
+    means = {name: statistics.mean(values) for name, values in both.items()}
+    first = sorted(means, key=lambda name: -means[name])[:count]
+    told = ", ".join(f"`{name}` {percent(means[name])}" for name in first)
+    return f" Highest with both sides attacked: {told}." if len(means) > count else ""
 
 
 def _line(name: str, rows: Sequence[KindRow]) -> str:

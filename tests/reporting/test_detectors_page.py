@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +17,7 @@ from atd.reporting import detectors_page as pages
 from atd.reporting.kind_rows import KindRow
 
 ATTACK = AttackFacts("paper", "linf", 8 / 255, 100, 1, ("pgd-100x1",))
+DOCS = Path(__file__).parents[2] / "docs"
 FACTS = Provenance("abc", {"torch": "2"}, "CPU (2 cores)", 0, "d" * 64, 9.0, "2026-01-02T00:00:00")
 
 
@@ -54,7 +57,9 @@ def line(page, name):
 def test_a_row_of_one_seed():
     page = detectors_page({"x/msp/0": row("msp")})
     assert line(page, "msp") == ["`msp`", "1", "90.0", "80.0", "70.0", "50.0", "trusted"]
-    assert "Attack: tier paper, PGD-100 x 1, L-inf, epsilon 8/255 (0.0314). " in page
+    assert (
+        "Attack (steps x starts): tier paper, PGD-100 x 1, L-inf, epsilon 8/255 (0.0314). " in page
+    )
     assert "mean over the far sets (photo, noise) and seeds, 60 ID images" in page
     assert (
         "    python -m atd.reproduce detectors --scale small --config configs/digits.yaml" in page
@@ -79,11 +84,20 @@ def test_seeds_give_a_spread_images_an_interval_and_seeds_share_their_suspicions
     assert cells[6] == "**suspicious** (1 of 3 seeds): gradients_true, more_steps"
 
 
+def test_what_is_left_with_most_is_named():
+    rows = {
+        f"x/{kind}/0": row(kind, both)
+        for kind, both in (("msp", 0.1), ("atd", 0.8), ("knn", 0.3), ("vim", 0.5))
+    }
+    told = "Highest with both sides attacked: `atd` 80.0, `vim` 50.0, `knn` 30.0."
+    assert told in detectors_page(rows)
+
+
 def test_a_refusal_is_told_in_its_row():
     nothing = {"mean": None, "attack": None, "verdict": ""}
     page = detectors_page({"x/vim/0": row("vim", refused="too few | images", **nothing)})
     assert line(page, "vim") == ["`vim`", "0", "", "", "", "", "refused: too few / images"]
-    assert "Attack: none." in page
+    assert "Attack (steps x starts): none." in page
 
 
 def test_settings_have_tables_of_their_own_in_the_order_of_rows():
@@ -105,11 +119,17 @@ def test_settings_have_tables_of_their_own_in_the_order_of_rows():
 
 def test_backbones_of_other_trainings_are_told_apart():
     rows = {
-        name: row("msp", variant=name, training=training, backbone=f"trained by {training}")
-        for name, training in (("msp@oe", "oe"), ("msp@aoe", "aoe"))
+        name: row(
+            "msp", variant=name, training=training, backbone=f"a net, objective={at}, 1 epoch"
+        )
+        for name, training, at in (
+            *(("msp@oe", "oe", "oe"), ("msp@aoe", "aoe", "aoe")),
+            ("msp@vit_standard", "vit_standard", "standard"),
+        )
     }
     page = pages.objectives_page(rows, DEFAULTS["objectives"])
-    assert "Backbone: oe: trained by oe; aoe: trained by aoe. " in page
+    same = "oe, aoe: a net, objective=TRAINING, tiny"
+    assert f"Backbone: {same}; vit_standard: a net, objective=standard, tiny. " in page
     assert line(page, "msp@oe")[1] == "1"
     assert "python -m atd.reproduce objectives --scale small" in page
 
@@ -118,3 +138,11 @@ def test_backbones_of_other_trainings_are_told_apart():
 def test_a_row_survives_json(values):
     made = row("msp", **values)
     assert from_json(KindRow, to_json(made)) == made
+
+
+@pytest.mark.parametrize("what", ["detectors", "objectives"])
+def test_the_published_page_is_made_of_the_published_rows(what):
+    runs = json.loads((DOCS / f"{what}.json").read_text(encoding="utf-8"))
+    rows = {key: from_json(KindRow, run, key) for key, run in runs.items()}
+    make = getattr(pages, f"{what}_page")
+    assert make(rows, DEFAULTS[what]) == (DOCS / f"{what}.md").read_text(encoding="utf-8")
