@@ -20,6 +20,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -38,7 +39,7 @@ from atd.inference import as_float
 from atd.metrics import auroc
 from atd.provenance import provenance
 
-__all__ = ["PROTOCOLS", "adversarial_sets", "protocol_rows", "table"]
+__all__ = ["PROTOCOLS", "adversarial_sets", "page", "protocol_rows", "table"]
 
 PROTOCOLS = ("outliers", "leave_one_out", "anomaly")
 _CHUNK = 128
@@ -178,15 +179,37 @@ def _main() -> None:
         backbone, inside, anomalies, _floats(splits.outlier_train, arguments.images)
     )
     facts = provenance(None, seed=0, seconds=time.monotonic() - started)
-    record = {"auroc": rows, **attack, "images": len(inside), "provenance": facts}
+    words = f"python -m benchmarks.adversarial_images DETECTOR --config {arguments.config}"
+    told = f"--epsilon {arguments.epsilon} --steps {arguments.steps} --images {arguments.images}"
+    record = {
+        "auroc": rows,
+        **attack,
+        "images": len(inside),
+        "command": " ".join([words, told, *arguments.overrides]),
+        "provenance": facts,
+    }
     write_text(arguments.output.with_suffix(".json"), json.dumps(record, indent=2) + "\n")
-    page = (
-        f"# Confounding-label gradients\n\nAUROC in %, {len(inside)} ID images, half of each set "
-        f"for the fit. Attacks of the classifier in L-infinity {arguments.epsilon:.4f}, "
-        f"{arguments.steps} steps; none knows of the detector.\n\n{table(rows)}\n\n"
-        f"Commit {facts['commit']}, {facts['hardware']}, {facts['seconds']} s, {facts['date']}.\n"
-    )
-    write_text(arguments.output, page)
+    write_text(arguments.output, page(record))
+
+
+def page(record: Mapping[str, Any]) -> str:
+    """The page of what the JSON file beside it holds."""
+    facts = record["provenance"]
+    return f"""# What confounding-label gradients notice
+
+AUROC in percent of a detector whose perceptron was fitted to outliers that are not tested on, to
+all other anomalies of the table, or to the very anomaly that is tested. The last is the paper's
+protocol and an upper bound: nobody has the anomaly beforehand. {record["images"]} ID images and as
+many of each anomaly, half of them for the fit. Adversarial images are made against the classifier,
+in L-infinity {record["epsilon"]:.4f} with {record["steps"]} steps, and know nothing of the
+detector; what is left of it when it is attacked itself is in [detectors.md](detectors.md).
+
+{table(record["auroc"])}
+
+    {record["command"]}
+
+Commit {facts["commit"]}, {facts["hardware"]}, {facts["seconds"]} s, {facts["date"]}.
+"""
 
 
 if __name__ == "__main__":

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -68,3 +71,10 @@ def test_the_table_tells_the_protocols_apart():
     assert "outliers only" in lines[0]
     assert "itself (paper)" in lines[0]
     assert lines[2] == "| fgsm | 50.0 | 60.0 | 70.0 |"
+
+
+def test_the_published_page_is_made_of_its_record():
+    docs = Path(__file__).parents[2] / "docs"
+    record = json.loads((docs / "confounding_gradients.json").read_text(encoding="utf-8"))
+    published = (docs / "confounding_gradients.md").read_text(encoding="utf-8")
+    assert adversarial_images.page(record) == published

@@ -119,9 +119,7 @@ def test_settings_have_tables_of_their_own_in_the_order_of_rows():
 
 def test_backbones_of_other_trainings_are_told_apart():
     rows = {
-        name: row(
-            "msp", variant=name, training=training, backbone=f"a net, objective={at}, 1 epoch"
-        )
+        name: row("msp", variant=name, training=training, backbone=f"a net, objective={at}, tiny")
         for name, training, at in (
             *(("msp@oe", "oe", "oe"), ("msp@aoe", "aoe", "aoe")),
             ("msp@vit_standard", "vit_standard", "standard"),
