@@ -15,6 +15,7 @@ from PIL import Image
 
 from atd.commands import score
 from atd.detectors.build import build_detector
+from atd.detectors.calibration import CalibrationSample
 from atd.detectors.config import DetectorConfig
 from atd.detectors.export import export_detector
 
@@ -99,6 +100,7 @@ def detector(pictures, tmp_path_factory):
     readable = [file for file in sorted(pictures.glob("*.*")) if file.stem in READABLE]
     threshold = made.score(list(map(str, readable))).sort().values[len(readable) // 2] + 1e-3
     made.config = dataclasses.replace(made.config, threshold=threshold.item())
+    made.calibration = CalibrationSample(threshold + torch.linspace(-0.1, 0.01, 50))
     root = tmp_path_factory.mktemp("client")
     made.save_pretrained(root / "detector")
     words = [str(root / "detector"), str(pictures), "--format", "jsonl"]

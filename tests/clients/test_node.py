@@ -1,4 +1,4 @@
-"""The Node client, installed as its README says."""
+"""The Node client, installed as docs/clients.md says."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from pathlib import Path
 import pytest
 
 CLIENT = Path(__file__).parents[2] / "examples" / "node"
-
-pytestmark = pytest.mark.xdist_group("clients")  # one process shares what is made once
 
 
 @pytest.mark.slow

@@ -19,8 +19,6 @@ from atd.commands import export
 
 ROOT = Path(__file__).parents[2]
 
-pytestmark = pytest.mark.xdist_group("clients")  # one process shares what is made once
-
 
 @pytest.fixture(scope="module")
 def written(detector, tmp_path_factory, need, program):
@@ -147,6 +145,9 @@ def look_closer(tab, expected):
     words = tab.text_content("#detail-words")
     assert f"lies {'above' if first['is_ood'] else 'at or below'} the threshold" in words
     assert "accepts half of the pictures of a test" in words
+    assert "50 in-distribution pictures it was calibrated with" in words
+    assert tab.locator("#detail-strip .pin").count() == 1
+    assert tab.locator("#detail-strip .bar").count() > 10
     tab.click("#occlude")
     tab.wait_for_selector("#occlude-words:has-text('64 places were covered')")
     before = tab.text_content("#detail-name")

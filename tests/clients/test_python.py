@@ -12,8 +12,6 @@ import pytest
 
 CLIENT = Path(__file__).parents[2] / "examples" / "python"
 
-pytestmark = pytest.mark.xdist_group("clients")  # one process shares what is made once
-
 
 @pytest.fixture(scope="module")
 def stranger(tmp_path_factory, need):

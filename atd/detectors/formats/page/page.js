@@ -56,6 +56,7 @@ function listen() {
     add(await dropped(event.dataTransfer));
   });
   addEventListener("paste", ({ clipboardData }) => add(chosen(clipboardData.files)));
+  addEventListener("resize", () => $("results").hidden || tell());
   $("order").addEventListener("change", arrange);
   $("save").addEventListener("click", save);
   $("clear").addEventListener("click", clear);

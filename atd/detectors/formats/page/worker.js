@@ -13,13 +13,19 @@ const model = load();
 model.catch(() => {}); // told by every task
 
 let last = Promise.resolve(); // one task after the other: each takes a picture's memory
+let looked = 0; // the latest request to look at a picture, which ends earlier occlusion maps
 
 self.onmessage = ({ data }) => {
+  if (data.task === "look") looked = data.id;
   last = last.then(() => answer(data));
 };
 
 async function answer({ id, task, file }) {
-  const progress = (share) => self.postMessage({ id, progress: share });
+  const progress = async (share) => {
+    self.postMessage({ id, progress: share });
+    await new Promise((resolve) => setTimeout(resolve)); // in which messages arrive
+    if (looked > id) throw new Error("another picture is looked at");
+  };
   try {
     const found = await { open, score, look, occlude }[task](file, progress);
     self.postMessage({ id, ...found });
@@ -144,7 +150,7 @@ async function occlude(file, progress) {
       batch.set(covered(seen, shape, start + index), index * seen.length);
     }
     for (const value of await run(batch, AT_ONCE)) falls.push(whole - value);
-    progress((start + AT_ONCE) / places);
+    await progress((start + AT_ONCE) / places);
   }
   return { falls, grid: GRID };
 }
