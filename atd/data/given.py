@@ -14,11 +14,12 @@ __all__ = ["given_images", "names_as_they_come", "require_given"]
 _BLOCK = 2**16
 
 
-def require_given(names: Sequence[str]) -> None:
+def require_given(names: Sequence[str], *, may_be_empty: bool = False) -> None:
     """Checks what was named before the work begins; standard input is not touched.
 
     Args:
         names: Files, folders, or `-`.
+        may_be_empty: Whether a folder without images will do.
 
     Raises:
         UserError: One is not there, or is a folder without images.
@@ -29,7 +30,9 @@ def require_given(names: Sequence[str]) -> None:
         if not os.path.lexists(name):
             raise UserError(f"{printable(name)}: no such file or folder")
         left_out = LeftOut()
-        if os.path.isdir(name) and next(walk_images(name, left_out), None) is None:
+        if may_be_empty or not os.path.isdir(name):
+            continue
+        if next(walk_images(name, left_out), None) is None:
             besides = f"; left out: {left_out}" if left_out else ""
             raise UserError(f"{printable(name)}: no images in this folder{besides}")
 

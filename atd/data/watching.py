@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -21,7 +22,7 @@ def watched_images(
     """Paths of images as they come; None where no more are there for the moment.
 
     Standard input is read to its end. Folders are looked at until somebody stops it; a file is
-    taken once it has stopped growing, and only once, for which its name is remembered.
+    taken once it has stopped growing, and again if it is replaced; its name is remembered.
 
     Args:
         names: `-`, or files and folders.
@@ -29,31 +30,32 @@ def watched_images(
         pause: Seconds between two looks at the folders.
 
     Yields:
-        Each path once.
+        Each path, once for each version of the file.
     """
     if list(names) == ["-"]:
         yield from names_as_they_come(null=null)
         return
-    seen: set[str] = set()
+    seen: dict[str, tuple[int, int]] = {}
     growing: dict[str, tuple[int, int]] = {}
     while True:
         for path in given_images(names, LeftOut()):
-            if path not in seen and _is_settled(path, growing, pause):
-                seen.add(path)
+            stamp, age = _looked_at(path)
+            if seen.get(path) == stamp:
+                continue
+            if growing.get(path) == stamp or age > pause:
+                seen[path] = stamp
+                growing.pop(path, None)
                 yield path
+            else:
+                growing[path] = stamp
         yield None
         time.sleep(pause)
 
 
-def _is_settled(path: str, growing: dict[str, tuple[int, int]], pause: float) -> bool:
-    """Whether a file has not changed for a while, by its own clock or since the last look."""
+def _looked_at(path: str) -> tuple[tuple[int, int], float]:
+    """Size and time of the last change of a file, and how long ago that was."""
     try:
         found = os.stat(path)
     except OSError:
-        return True  # its row will say why it cannot be read
-    stamp = found.st_size, found.st_mtime_ns
-    if growing.get(path) == stamp or time.time() - found.st_mtime > pause:
-        growing.pop(path, None)
-        return True
-    growing[path] = stamp
-    return False
+        return (0, 0), math.inf  # its row will say why it cannot be read
+    return (found.st_size, found.st_mtime_ns), time.time() - found.st_mtime

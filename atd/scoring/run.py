@@ -53,7 +53,7 @@ def score_images(order: ScoreOrder) -> None:
             written.
     """
     if os.environ.get("RANK", "0") == "0":  # before the others are waited for
-        require_given(order.images)
+        require_given(order.images, may_be_empty=order.watch)
         if order.explain and Path(order.page).is_dir():
             raise UserError(f"--page {order.page}: is a folder; name a file")
     set_threads(order.threads)

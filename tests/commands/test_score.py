@@ -247,6 +247,30 @@ def test_a_threshold_is_a_finite_number(capsys, detector, images, threshold):
     assert "--threshold" in fail(capsys, detector, images[0], f"--threshold={threshold}")
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--watch", "--output", "x.csv"), "--output is written at the end"),
+        (("--watch", "--explain", "2"), "--explain is written at the end"),
+        (("--explain", "1000"), "--explain 1000: give a number from 1 to 200"),
+        (("--every=-1",), "--every -1: give a number"),
+        (("--threads", "9999"), "--threads 9999: give a number"),
+        (("--p-values",), "run python -m atd.calibrate"),
+        (("--explain", "1", "--page", "."), "--page .: is a folder"),
+    ],
+)
+def test_options_that_do_not_go_together_are_one_line(capsys, detector, images, words, message):
+    assert message in fail(capsys, detector, images[0], *words)
+
+
+def test_a_missing_detector_leaves_standard_output_empty(capsys, tmp_path, images):
+    with pytest.raises(SystemExit):
+        score.main([str(tmp_path / "nothing"), str(images[0])])
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "no such folder" in said.err
+
+
 NAMES = [b"=1+1.png", b"+x.png", b"-rf.png", b"@here.png", b"\tx.png", b"\rx.png", b"bell\x07.png",
          b"\x1b[31mred.png", b"caf\xe9.png", b"a\nb.png", "\u2028line.png".encode(),
          "\u202egnp.png".encode(), b'"quoted",.png', "\uff1d1.png".encode()]  # fmt: skip

@@ -23,7 +23,7 @@ def age(file, seconds):
     os.utime(file, (then, then))
 
 
-def test_files_come_once_and_when_they_have_stopped_growing(tmp_path, monkeypatch):
+def test_files_come_when_they_have_stopped_growing(tmp_path, monkeypatch):
     monkeypatch.setattr(watching.time, "sleep", lambda _: None)
     old, new = tmp_path / "old.png", tmp_path / "new.png"
     old.write_bytes(b"1")
@@ -35,8 +35,10 @@ def test_files_come_once_and_when_they_have_stopped_growing(tmp_path, monkeypatc
     new.write_bytes(b"12")
     assert until_pause(paths) == []
     assert until_pause(paths) == [str(new)]
+    assert until_pause(paths) == []
     old.write_bytes(b"changed")
     assert until_pause(paths) == []
+    assert until_pause(paths) == [str(old)]
 
 
 def test_standard_input_is_passed_on_block_by_block(monkeypatch):
