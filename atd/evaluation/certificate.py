@@ -33,9 +33,10 @@ Tick = Callable[[int], None]
 
 def certificate_passes(smoothing: Smoothing, sets: ImageSets, probed: int) -> int:
     """Passes through the detector that a certificate takes, forward and backward."""
-    images = len(sets.id_test) + sum(map(len, sets.ood_test.values()))
+    inside, outside = len(sets.id_test), sum(map(len, sets.ood_test.values()))
+    attacked = min(probed, inside) + min(probed, outside)
     each = Noise(sigma=smoothing.sigma, draws=_FEW, radius=1.0).passes
-    return images * smoothing.draws + 2 * probed * each * (len(smoothing.at) - 1)
+    return (inside + outside) * smoothing.draws + attacked * each * (len(smoothing.at) - 1)
 
 
 def certify(

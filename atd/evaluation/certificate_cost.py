@@ -37,9 +37,9 @@ def cost_words(
     seconds = passes * _pass_seconds(detector, sets, settings) / processes
     unit = f"{max(1, round(seconds))} s" if seconds < 90 else f"{seconds / 60:,.0f} min"
     return (
-        f"certificate: {images:,} images x {smoothing.draws:,} noisy copies, and attacks at "
-        f"{len(smoothing.radii)} radii on {attacked} images of either side: {passes:,} passes, "
-        f"about {unit} on top by {_TIMED} timed batches"
+        f"certificate: {images:,} images x {smoothing.draws:,} noisy copies, and for each radius "
+        f"an attack on up to {attacked} images of either side: {passes:,} passes, about {unit}, by "
+        f"{_TIMED} timed batches, on top of the evaluation"
     )
 
 

@@ -141,7 +141,9 @@ def draw_certificate(axis: Axes, found: Certificate) -> None:
 
     upper = axis.secondary_xaxis("top", functions=(to_levels, to_radius))
     upper.set_xlabel("L-inf ball inside, in 1/255", fontsize=8)
-    axis.set(xlabel="L2 radius", ylabel="AUROC of the smoothed score", ylim=(0, 1.0))
+    lowest = min(share for points, *_ in curves.values() for _, share in points)
+    low = 0.5 if lowest > 0.5 else 0.0
+    axis.set(xlabel="L2 radius", ylabel="AUROC of the smoothed score", ylim=(low, 1.0))
     axis.set_xlim(0, radii[-1])
     axis.yaxis.set_major_formatter("{x:.0%}")
 

@@ -106,7 +106,7 @@ def shift_figure(rows: Sequence[ShiftRow]) -> Figure:
         line[0].set_ylabel(row.name, fontsize=8)
     for axis, (condition, words) in zip(axes[0], CONDITIONS.items(), strict=True):
         axis.set_title(f"{condition}: {words}\n{axis.get_title()}", fontsize=8)
-    axes[0][-1].legend(loc="upper right", fontsize=7)
+    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
     footer(
         figure,
         "score (larger = more likely OOD); bars: share of images, ID upwards and OOD downwards, on "

@@ -13,8 +13,11 @@ from scored import Counting, Stopping
 from toys import TIER, Brightness, Convolutional, Toy, ToyImages, ToySplits, grey
 
 from atd.attacks import pgd
+from atd.config import load
+from atd.errors import UserError
 from atd.evaluation.certificate import certificate_passes, certify
 from atd.evaluation.noisy import Noise, NoisyJob, noisy_scores
+from atd.evaluation.protocol import evaluate
 from atd.evaluation.settings import Settings
 from atd.evaluation.smoothing import Smoothing
 from atd.evaluation.subset import Sides
@@ -244,3 +247,34 @@ def test_what_has_no_gradient_is_certified_too():
 
     found = certificate(Rounded(), linear_pairs(0.5))
     assert found.mean[1].both == found.attempts[0].auroc == 1.0
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("certify_sigma=0", "it must be above 0"),
+        ("certify_draws=29", "it must be from 30 to 1000000"),
+        ("certify_draws=many", "it must be a whole number"),
+        ("certify_radii=[]", "it must be 1 to 100 radii"),
+        ("certify_radii=0.1,-0.5", "out of range"),
+        ("certify_radii=0.1,wide", "it must be a number"),
+        ("certify_confidence=1", "out of range"),
+        ("certify=maybe", "it must be true or false"),
+        ("certify_sigm=1", "did you mean evaluate.certify_sigma?"),
+    ],
+)
+def test_options_have_ranges(option, message):
+    with pytest.raises(UserError) as caught:
+        load(None, [f"evaluate.{option}"])
+    assert message in str(caught.value)
+    assert f"evaluate.{option.partition('=')[0]}" in str(caught.value)
+
+
+def test_the_cost_is_told_before_it_starts(capsys):
+    smoothing = dataclasses.replace(SMOOTHING, draws=30, radii=(0.1,))
+    evaluate(Brightness(), sets(), settings(progress=True, smoothing=smoothing), name="toy")
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first.startswith(
+        "certificate: 24 images x 30 noisy copies, and for each radius an attack"
+    )
+    assert f"{certificate_passes(smoothing, sets(), 64):,} passes, about " in first
