@@ -73,8 +73,11 @@ def certify(
     elements = detector.config.channels * detector.config.image_size**2
     linf = [radius / math.sqrt(elements) for radius in smoothing.at]
     datasets = {name: _points(smoothing.at, linf, above, bounds) for name, bounds in below.items()}
-    few_above = above[:, sides.inside_at]
-    few_below = [below[name][:, at] for name, at in zip(averaged, sides.outside_at, strict=True)]
+    # As arrays: a tensor of one position would be taken for a plain number.
+    few_above = above[:, sides.inside_at.numpy()]
+    few_below = [
+        below[name][:, at.numpy()] for name, at in zip(averaged, sides.outside_at, strict=True)
+    ]
     attempts = [
         Attempt(
             radius,

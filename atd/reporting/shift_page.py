@@ -67,8 +67,9 @@ def shift_page(rows: Sequence[ShiftRow], picture: str) -> str:
         every = [row for found in names.values() for row in found]
         parts.append(head + _table([row for row in every if not row.refused]) + refusals(every))
     parts.append(
-        "## What differs from the paper\n\nThe paper shows ALOE and OSAD on CIFAR-10 at 8/255; "
-        "here images and radius are those of the config, and ATD stands beside them. The "
+        "## What differs from the paper\n\nThe paper shows ALOE and OSAD on CIFAR-10 at 8/255: "
+        "`msp@aloe` and `openmax@osad`, where they were measured here. Images and radius are those "
+        "of the config, and ATD stands beside them. The "
         "histograms are those of the score that is reported, larger for OOD. AUROC here is that of "
         "the pooled far sets, in tables elsewhere the mean over them."
     )

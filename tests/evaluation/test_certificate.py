@@ -141,6 +141,12 @@ def test_certified_falls_with_the_radius_and_lies_below_what_attacks_leave():
     assert found.mean[3].in_ == pytest.approx(mean[0])
 
 
+def test_sets_of_a_single_image_are_certified_too():
+    splits = ToySplits(grey("v", 0, 9, 2), grey("i", 0, 9, 1), {"o": grey("o", 90, 99, 1)}, {})
+    found = certificate(Linear(), splits)
+    assert found.mean[0].both == found.attempts[0].certified == found.smoothed == 1.0
+
+
 def test_no_bound_counts_against_the_detector():
     """Radius 0.9 is out of reach of 400 draws at sigma 0.25."""
     last = certificate(Brightness(1000.0), sets(0, 20)).mean[-1]
