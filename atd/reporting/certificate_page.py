@@ -76,7 +76,12 @@ turned into an attack here.
 Beside it stands what an attack on the smoothed score leaves on a few images (PGD on the mean
 score of noisy copies, judged by the median of fresh ones) with, in brackets, what is certain on
 the same images: the truth lies between the two. More draws bring the lower number nearer to the
-upper one, most of all at large radii; a larger sigma reaches further and costs AUROC everywhere."""
+upper one, most of all at large radii; a larger sigma reaches further and costs AUROC everywhere.
+
+Training with noise is no option here, since it did not help where it was tried: on digits (one
+seed, one run, the backbone as it was), a discriminator trained adversarially on images with noise
+of standard deviation 0.25 was certified 98.0, 95.8 and 86.0 % at radius 0.1, 0.25 and 0.5, that of
+the config, without noise, 99.1, 97.6 and 88.4 %. Backbones trained with noise were not tried."""
 
 
 def certificate_page(rows: Sequence[CertifiedRow], picture: str) -> str:
