@@ -47,7 +47,11 @@ SCALES = {
     "small": Scale(("evaluate.tier=paper", "evaluate.limit=60"), {"daain": ("epochs=30",)}),
     "paper": Scale(()),
     "speed": Scale(
-        ("pretrain.epochs=1", "pretrain.helper_epochs=1", "atd.epochs=1"),
+        (
+            *("data.id_limit=600", "data.outlier_limit=400"),
+            *("pretrain.objective=standard", "pretrain.epochs=1"),
+            *("atd.adversarial=false", "atd.epochs=1", "atd.steps=1"),
+        ),
         {"confounding_gradients": ("epochs=1",), "daain": ("epochs=1",)},
     ),
 }

@@ -72,7 +72,9 @@ def speeds_page(found: Speeds) -> str:
 Images per second of `score`, {found.images} images of {found.size} px at once,
 {plural(found.threads, "thread")}, one process, all in one go. Each kind takes turns with MSP on the
 same backbone and the same images, and the best of three turns counts. The backbone is
-{escaped(found.backbone)}; it and the fits are of one epoch, which changes no speed.
+{escaped(found.backbone)}.
+Training and fits are of one epoch and 600 ID images at most, which changes the speed of `knn`
+alone, whose time grows with its bank.
 
 {table}
 
