@@ -83,12 +83,16 @@ class Flow(nn.Module):
                 self.meta = lambda half: _affine(half, *(w[number] for w in weights.values()))
                 self.idx_a, self.idx_b = order[number, :kept], order[number, kept:]
 
+            def call_and_ladj(self, x: Tensor) -> tuple[Tensor, Tensor]:
+                # Zuko's DependentTransform cannot be exported for a batch of none.
+                y, ladj = super().call_and_ladj(x)
+                return y, ladj.sum(dim=-1)
+
         def _affine(half: Tensor, *of: Tensor) -> Any:
             inner, inner_bias, outer, outer_bias = of
             hidden = functional.linear(half, inner, inner_bias).tanh()
             shift, scale = functional.linear(hidden, outer, outer_bias).chunk(2, dim=-1)
-            layer = transforms.MonotonicAffineTransform(shift, scale, math.exp(-_STEEPEST))
-            return transforms.DependentTransform(layer, 1)
+            return transforms.MonotonicAffineTransform(shift, scale, math.exp(-_STEEPEST))
 
         order = self.order
         return transforms.ComposedTransform(*(Coupling(i) for i in range(len(order))))

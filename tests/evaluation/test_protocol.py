@@ -42,7 +42,7 @@ def test_results_hold_what_the_contract_names(brightness, splits, settings) -> N
         assert set(item) == {"images", "role", *CONDITIONS}
         assert set(item["both"]) == set(metrics([0], [1]))
     assert set(results["threshold"]) == {
-        "value", "tpr_clean", "tpr_attacked", "fpr_clean", "fpr_attacked",
+        "value", "tpr_clean", "tpr_attacked", "fpr_clean", "fpr_attacked", "note", "evaluated",
     }  # fmt: skip
     for check in results["checks"].values():
         assert set(check) == {"passed", "value", "detail"}
