@@ -73,6 +73,17 @@ def test_a_config_runs_on_folders(name: str, tmp_path: Path) -> None:
     assert (tmp_path / "run" / "report" / "report.md").is_file()
 
 
+def test_cifar100_is_the_recipe_of_cifar10_on_other_images() -> None:
+    ten, hundred = load("cifar10"), load("cifar100")
+    assert hundred.run.name == "cifar100"
+    assert hundred.data.id == "folder:data/cifar100/train"
+    assert hundred.data.near_test == ["cifar10=folder:data/cifar10/test"]
+    assert not any("cifar10/" in test for test in hundred.data.ood_test)
+    for part in ("backbone", "pretrain", "atd", "evaluate"):
+        assert getattr(hundred, part) == getattr(ten, part)
+    assert [*hundred.data.ood_test] == [*ten.data.ood_test]
+
+
 def test_own_pictures_get_outliers_of_many_kinds_chosen_by_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
