@@ -23,7 +23,7 @@ from atd.errors import UserError
 from atd.evaluation.candidates import Candidates
 from atd.evaluation.protocol import Evaluation
 from atd.evaluation.protocol import evaluate as evaluate_sets
-from atd.evaluation.requirements import Condition, require_sets
+from atd.evaluation.requirements import Condition, require_certified, require_sets
 from atd.evaluation.settings import Settings, settings_from, smoothing_of
 from atd.evaluation.several import evaluate_detectors
 from atd.evaluation.tiers import resolve_tier
@@ -192,7 +192,8 @@ def assess(
         candidates: The detectors, and where their reports go.
         config: All options.
         processes: The processes that share the work.
-        conditions: What will be required of the results; sets that they name must be there.
+        conditions: What will be required of the results; sets and radii that they name must
+            be there.
         downloads: Whether test sets may be downloaded.
 
     Returns:
@@ -209,6 +210,7 @@ def assess(
         cache=candidates.output / "scores",
         progress=processes.is_main,
     )
+    require_certified(conditions, settings.smoothing)
     with processes.accelerator.main_process_first():  # it downloads what is missing
         sets = load_evaluation_sets(config, downloads=downloads, names=_set_names(candidates))
     require_sets(conditions, list(sets.ood_test))

@@ -54,7 +54,8 @@ def _main() -> None:
         default=[],
         metavar="CONDITION",
         help="e.g. both.auroc>=0.6, near.both.auroc>=0.5, SET.in.fpr95_id<0.3, "
-        "threshold.tpr_attacked>=0.8, trusted; exit code 3 where the report falls short",
+        "threshold.tpr_attacked>=0.8, certified@0.25>=0.9, trusted; exit code 3 where the report "
+        "falls short",
     )
     given = parser.parse_intermixed_args()
     overrides = [item for item in given.arguments if "=" in item and not Path(item).exists()]

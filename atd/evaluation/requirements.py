@@ -1,4 +1,7 @@
-"""Conditions that an evaluation must meet, for gates: `both.auroc>=0.6`, `trusted`."""
+"""Conditions that an evaluation must meet, for gates.
+
+`both.auroc>=0.6`, `certified@0.25>=0.9`, `trusted`.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,12 @@ from collections.abc import Sequence
 from atd.errors import UserError
 from atd.evaluation.checks import TRUSTED
 from atd.evaluation.results import Results
+from atd.evaluation.smoothing import Smoothing
 from atd.metrics import CONDITIONS, METRICS
 
-__all__ = ["Condition", "parse_conditions", "require_sets", "unmet"]
+__all__ = ["Condition", "parse_conditions", "require_certified", "require_sets", "unmet"]
+
+_CERTIFIED = "certified@"
 
 _SHARES = ("value", "tpr_clean", "tpr_attacked", "fpr_clean", "fpr_attacked")
 
@@ -33,7 +39,8 @@ class Condition:
 
     Attributes:
         text: As it was written.
-        key: What is compared, e.g. `both.auroc`; `trusted` alone compares nothing.
+        key: What is compared, e.g. `both.auroc` or `certified@0.25`; `trusted` alone compares
+            nothing.
         sign: How.
         number: With what.
     """
@@ -49,8 +56,8 @@ def parse_conditions(texts: Sequence[str]) -> list[Condition]:
 
     Args:
         texts: `trusted`, or a key, one of >=, <=, > and <, and a number. Keys are
-            `CONDITION.METRIC` of the mean, `near.CONDITION.METRIC`, `SET.CONDITION.METRIC` and
-            `threshold.SHARE`.
+            `CONDITION.METRIC` of the mean, `near.CONDITION.METRIC`, `SET.CONDITION.METRIC`,
+            `threshold.SHARE` and `certified@RADIUS` (L2, both sides attacked).
 
     Raises:
         UserError: A text is no condition.
@@ -65,14 +72,26 @@ def _parse(text: str) -> Condition:
     if found is None:
         hint = "; did you mean trusted?" if difflib.get_close_matches(text, ["trusted"]) else ""
         raise UserError(f"--require {text}: a condition is `trusted` or like both.auroc>=0.6{hint}")
+    key, number = found["key"], _number(text, found["number"])
+    if key.startswith(_CERTIFIED):
+        key = _certified(_number(text, key.removeprefix(_CERTIFIED)))
+    else:
+        _check_metric(text, key)
+    return Condition(text, key, found["sign"], number)
+
+
+def _number(text: str, word: str) -> float:
     try:
-        number = float(found["number"])
+        number = float(word)
     except ValueError:
         number = math.nan
     if not math.isfinite(number):
-        raise UserError(f"--require {text}: {found['number']} is not a number")
-    _check_metric(text, found["key"])
-    return Condition(text, found["key"], found["sign"], number)
+        raise UserError(f"--require {text}: {word} is not a number")
+    return number
+
+
+def _certified(radius: float) -> str:
+    return f"{_CERTIFIED}{radius:g}"
 
 
 def _check_metric(text: str, key: str) -> None:
@@ -86,7 +105,8 @@ def _check_metric(text: str, key: str) -> None:
         return
     metrics = [f"{item}.{metric}" for item in CONDITIONS for metric in METRICS]
     prefix = f"{head.rpartition('.')[0]}." if "." in head and head.count(".") else ""
-    raise _unknown(text, key, [*shares, *(prefix + item for item in metrics)])
+    known = [_certified(0.25), *shares, *(prefix + item for item in metrics)]
+    raise _unknown(text, key, known)
 
 
 def require_sets(conditions: Sequence[Condition], names: Sequence[str]) -> None:
@@ -107,11 +127,35 @@ def require_sets(conditions: Sequence[Condition], names: Sequence[str]) -> None:
             raise _unknown(condition.text, condition.key, every)
 
 
+def require_certified(conditions: Sequence[Condition], smoothing: Smoothing | None) -> None:
+    """Refuses conditions on radii that are not certified, before hours of work.
+
+    Args:
+        conditions: The conditions.
+        smoothing: What is certified, if anything.
+
+    Raises:
+        UserError: A condition names another radius; the nearest is named.
+    """
+    for condition in conditions:
+        if not condition.key.startswith(_CERTIFIED):
+            continue
+        if smoothing is None:
+            remedy = "nothing is certified; add evaluate.certify=true"
+            raise UserError(f"--require {condition.text}: {remedy}")
+        known = [_certified(radius) for radius in smoothing.at]
+        if condition.key not in known:
+            radii = ", ".join(f"{radius:g}" for radius in smoothing.at)
+            remedy = f"evaluate.certify_radii has no such radius (certified: {radii})"
+            raise UserError(f"--require {condition.text}: {remedy}")
+
+
 def unmet(conditions: Sequence[Condition], results: Results) -> list[str]:
     """The conditions that results do not meet, a line each.
 
     Raises:
-        UserError: A condition names a set that was not evaluated.
+        UserError: A condition names a set that was not evaluated, or a radius that was not
+            certified.
     """
     values = _values(results)
     lines = []
@@ -119,6 +163,9 @@ def unmet(conditions: Sequence[Condition], results: Results) -> list[str]:
         if condition.key == "trusted":
             if results.verdict != TRUSTED:
                 lines.append(f"trusted: {results.verdict}")
+            continue
+        if condition.key.startswith(_CERTIFIED) and results.certificate_is_void:
+            lines.append(f"{condition.text}: void, the score of an image depends on other images")
             continue
         if condition.key not in values:
             raise _unknown(condition.text, condition.key, list(values))
@@ -142,6 +189,8 @@ def _values(results: Results) -> dict[str, float]:
             for metric, share in item[condition].items():
                 if isinstance(share, (int, float)):
                     values[f"{name}.{condition}.{metric}"] = float(share)
+    if results.certificate is not None:
+        values |= {_certified(point.radius): point.both for point in results.certificate.mean}
     for key in _SHARES:
         values[f"threshold.{key}"] = dataclasses.asdict(results.threshold)[key]
     return values

@@ -34,6 +34,10 @@ __all__ = [
 Role = Literal["far", "near", "validation"]
 
 
+_OF_ITSELF = ("same_score_in_any_batch", "same_score_after_anything")
+"""Checks that an image's score is a function of that image alone, as a certificate takes it to be.
+"""
+
 Means = Mapping[str, MeanMetrics]
 """By condition, see `atd.metrics.CONDITIONS`; empty where there is no set to take the mean of."""
 
@@ -210,6 +214,11 @@ class Results:
     curves: Curves = field(default_factory=Curves)
     certificate: Certificate | None = None
     left_out: tuple[str, ...] = ()
+
+    @property
+    def certificate_is_void(self) -> bool:
+        """Whether the score of an image was found to depend on other images."""
+        return any(name in self.checks and not self.checks[name].passed for name in _OF_ITSELF)
 
     def to_json(self) -> dict[str, Any]:
         """The results as `results.json` holds them."""

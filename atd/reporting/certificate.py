@@ -26,11 +26,13 @@ if TYPE_CHECKING:
 
     from atd.evaluation.protocol import Evaluation
 
-__all__ = ["certificate_figure", "certificate_section", "certified_words"]
-
-_OF_ITSELF = ("same_score_in_any_batch", "same_score_after_anything")
-"""Checks that an image's score is a function of that image alone, as a certificate takes it to be.
-"""
+__all__ = [
+    "certificate_figure",
+    "certificate_section",
+    "certified_words",
+    "draw_certificate",
+    "smoothing_words",
+]
 
 
 def certified_words(results: Results) -> str:
@@ -41,8 +43,10 @@ def certified_words(results: Results) -> str:
     numbers = ", ".join(
         f"{percent(point.both)} % at {point.radius:g}" for point in found.mean if point.radius
     )
-    void = ". Void: the score of an image depends on other images" if _is_void(results) else ""
-    return f"certified AUROC in L2, both sides attacked ({_how(found)}): {numbers}{void}"
+    how = smoothing_words(found)
+    if results.certificate_is_void:
+        numbers += ". Void: the score of an image depends on other images"
+    return f"certified AUROC in L2, both sides attacked ({how}): {numbers}"
 
 
 def certificate_section(results: Results) -> list[Section]:
@@ -51,7 +55,7 @@ def certificate_section(results: Results) -> list[Section]:
     if found is None:
         return []
     blocks: list[Block] = []
-    if _is_void(results):
+    if results.certificate_is_void:
         words = "The certificate is void: the score of an image depends on other images."
         blocks.append(Banner(words, good=False))
     bounds = found.images * len(found.mean)
@@ -71,17 +75,14 @@ def certificate_section(results: Results) -> list[Section]:
         "what is certified here is far less than what attacks are tried with above. The attack is "
         f"{found.attack}, on {found.attacked} images a side; in brackets, what is certain on these."
     )
-    picture = Picture("certificate.png", f"Certified AUROC against the L2 radius. {_how(found)}")
+    alt = f"Certified AUROC against the L2 radius. {smoothing_words(found)}"
+    picture = Picture("certificate.png", alt)
     return [
         Section(
             "What no attack can take away (certified AUROC, %)",
             [*blocks, Paragraph(claim), _table(found), picture, Paragraph(proof, aside=True)],
         )
     ]
-
-
-def _is_void(results: Results) -> bool:
-    return any(name in results.checks and not results.checks[name].passed for name in _OF_ITSELF)
 
 
 def _table(found: Certificate) -> Table:
@@ -113,7 +114,8 @@ def certificate_figure(evaluation: Evaluation) -> Figure:
     figure, axes = grid(1, 1, width=6.4, height=3.6)
     draw_certificate(axes[0][0], found)
     figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
-    footer(figure, f"{results.detector.name}. Mean of {mean_words(results)}. {_how(found)}.")
+    how = smoothing_words(found)
+    footer(figure, f"{results.detector.name}. Mean of {mean_words(results)}. {how}.")
     return figure
 
 
@@ -148,7 +150,8 @@ def draw_certificate(axis: Axes, found: Certificate) -> None:
     axis.yaxis.set_major_formatter("{x:.0%}")
 
 
-def _how(found: Certificate) -> str:
+def smoothing_words(found: Certificate) -> str:
+    """How a certificate was made, in one phrase."""
     return (
         f"median smoothing, sigma {found.sigma:g}, {found.draws:,} draws, all bounds at once with "
         f"{100 * found.confidence:g} %"

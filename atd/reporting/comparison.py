@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from atd.errors import UserError
 from atd.evaluation.results import Results
 from atd.metrics import CONDITIONS
+from atd.reporting.certificate import certified_words
 from atd.reporting.comparison_page import comparison_page, curve_note, marked
 from atd.reporting.curves import comparison_figure
 from atd.reporting.drawing import save
@@ -62,6 +63,8 @@ def comparison_table(evaluations: Sequence[Evaluation]) -> str:
     for label, results in found.items():
         cells = "".join(f"{value:>8}" for value in aurocs(results.mean))
         lines.append(f"{label:<{width}}{cells}  {results.verdict}")
+    certified = {label: certified_words(results) for label, results in found.items()}
+    lines += [f"{label}: {words}" for label, words in certified.items() if words]
     return "\n".join(lines)
 
 
@@ -108,7 +111,7 @@ def _summary(every: Sequence[Results]) -> dict[str, Any]:
     keys = ("mean", "mean_near", "verdict", "threshold", "attack", "stronger", "curves")
     detectors = [
         {key: results["detector"][key] for key in ("name", "kind", "path")}
-        | {key: results[key] for key in (*keys, "left_out") if results[key]}
+        | {key: results[key] for key in (*keys, "certificate", "left_out") if results[key]}
         for results in found
     ]
     return {"schema": 1, "attack": shared, "detectors": detectors}

@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from atd.evaluation.checks import TRUSTED
 from atd.evaluation.results import Results
 from atd.metrics import CONDITIONS
+from atd.reporting.certificate import smoothing_words
 from atd.reporting.document import Block, Paragraph, Picture, Section, Table, Text, strong
 from atd.reporting.wording import (
     attack_words,
     curve_words,
+    fraction_255,
     grouped,
     mean_words,
     percent,
@@ -37,6 +39,7 @@ def comparison_page(found: Found) -> list[Section]:
         _headline(found),
         _sets_section(found),
         _curves_section(found),
+        *_certified_section(found),
         _thresholds_section(found),
     ]
 
@@ -98,6 +101,34 @@ def _sets_section(found: Found) -> Section:
 def _curves_section(found: Found) -> Section:
     alt = f"AUROC against the attack radius, all detectors. {curve_note(found)}"
     return Section("AUROC against epsilon, all images attacked", [Picture("epsilon.png", alt)])
+
+
+def _certified_section(found: Found) -> list[Section]:
+    """Certified AUROC of the detectors that have a certificate; none where nobody has."""
+    proofs = {label: item.certificate for label, item in found.items() if item.certificate}
+    if not proofs:
+        return []
+    void = {label for label in proofs if found[label].certificate_is_void}
+    first = next(iter(proofs.values()))
+    columns = [{label: proof.smoothed for label, proof in proofs.items()}] + [
+        {label: proof.mean[row].both for label, proof in proofs.items()}
+        for row, point in enumerate(first.mean)
+        if point.radius
+    ]
+    shown = [_column(column, proofs.keys() - void) for column in columns]
+    head = ["detector", "no attack"] + [
+        f"{point.radius:g} ({fraction_255(point.linf)})" for point in first.mean if point.radius
+    ]
+    rows: list[list[Text]] = [
+        [f"{label} (void)" if label in void else label, *(column[label] for column in shown)]
+        for label in proofs
+    ]
+    text = (
+        "AUROC of the smoothed score that no attack on both sides can take away, by L2 radius (in "
+        f"brackets the largest L-inf ball inside); {smoothing_words(first)}. Void: the score of an "
+        "image depends on other images. Bold: the best of a column that is not void."
+    )
+    return [Section("Certified AUROC (%)", [Table(head, rows), Paragraph(text)])]
 
 
 def _thresholds_section(found: Found) -> Section:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 from html.parser import HTMLParser
 from pathlib import Path
@@ -8,6 +9,8 @@ import pytest
 from changed import with_results
 
 from atd.errors import UserError
+from atd.evaluation.certified import Certificate, CertifiedAuroc
+from atd.evaluation.checks import Check
 from atd.metrics import CONDITIONS
 from atd.reporting.comparison import comparison_table, write_comparison
 from atd.reporting.wording import attack_words
@@ -143,3 +146,39 @@ def test_what_cannot_be_compared_is_refused(detector, evaluation) -> None:
     )
     with pytest.raises(UserError, match="a and b differ in image sets"):
         comparison_table([detector("a", 0.5), other])
+
+
+def certified(evaluation, share: float, **checks: Check):
+    point = CertifiedAuroc(0.5, 8 / 255, 0.9, 0.8, share, 0.0)
+    made = Certificate(
+        norm="l2", sigma=0.25, draws=100, confidence=0.999, error=1e-6, images=7, smoothed=0.985,
+        mean=[dataclasses.replace(point, radius=0.0, linf=0.0), point], datasets={},
+    )  # fmt: skip
+    results = dataclasses.replace(evaluation.results, certificate=made)
+    results = dataclasses.replace(results, checks={**results.checks, **checks})
+    return dataclasses.replace(evaluation, results=results)
+
+
+def test_certificates_stand_beside_each_other(detector, tmp_path: Path) -> None:
+    others = Check(False, 1.0, "it depends on others")
+    every = [
+        certified(detector("sure", 0.5), 0.7),
+        certified(detector("void", 0.5), 0.9, same_score_in_any_batch=others),
+        detector("none", 0.5),
+    ]
+    text = write_comparison(every, tmp_path).read_text()
+    section = text.split("## Certified AUROC (%)")[1].split("## ")[0]
+    assert "| detector | no attack | 0.5 (8/255) |" in section
+    assert rows(section, "sure") == ["| sure | **98.5** | **70.0** |"]
+    assert rows(section, "void") == ["| void (void) | 98.5 | 90.0 |"]
+    assert rows(section, "none") == []
+    assert "sigma 0.25, 100 draws" in section
+    assert "sure: certified AUROC" in comparison_table(every)
+    summary = json.loads((tmp_path / "comparison.json").read_text())
+    kept = [item.get("certificate", {}).get("sigma") for item in summary["detectors"]]
+    assert kept == [0.25, 0.25, None]
+
+
+def test_without_certificates_nothing_is_said_of_them(three, tmp_path: Path) -> None:
+    assert "ertified" not in write_comparison(three, tmp_path).read_text()
+    assert "ertified" not in comparison_table(three)
