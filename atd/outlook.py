@@ -10,6 +10,7 @@ from atd.config import Config
 from atd.errors import UserError
 from atd.forecast import forecast, words
 from atd.pipeline import stages_of
+from atd.plan import needs_outliers
 from atd.run_folder import RunFolder
 from atd.training.loop import is_finished
 
@@ -30,7 +31,8 @@ def plan_of(config: Config) -> list[str]:
         done = set()
     lines = [f"run folder: {config.run.folder}", f"ID images: {config.data.id}"]
     outliers = config.data.outliers or "the offline fallback and altered ID images"
-    lines.append(f"outliers: {outliers}")
+    unread = "none, for nothing here learns from them"
+    lines.append(f"outliers: {outliers if needs_outliers(config) else unread}")
     try:
         expected = forecast(config)
         total = sum(value.seconds for name, value in expected.items() if name not in done)

@@ -13,6 +13,7 @@ __all__ = [
     "helper",
     "is_atd",
     "needs_helper",
+    "needs_outliers",
     "pretrain",
     "pretrains",
     "report",
@@ -40,6 +41,14 @@ def takes_weights(config: Config) -> bool:
 def is_atd(config: Config) -> bool:
     """Whether it trains a discriminator; other kinds are fitted."""
     return config.detector_kind == "atd"
+
+
+def needs_outliers(config: Config) -> bool:
+    """Whether a pre-training, the detector or a baseline learns from outliers."""
+    kinds = [(config.detector_kind, "detector.kind")]
+    kinds += [(kind, "evaluate.baselines") for kind in config.evaluate.baselines]
+    learns = pretrains(config) and objective_of(config.pretrain.objective).beside == "outliers"
+    return learns or any("outliers" in kind_class(*kind).info.needs for kind in kinds)
 
 
 def trainings(config: Config) -> set[str]:

@@ -16,6 +16,7 @@ from atd.data.fingerprint import fingerprint_images
 from atd.data.splits import DataSplits, load_splits
 from atd.detectors.base import Detector
 from atd.detectors.kinds import resolved
+from atd.plan import needs_outliers
 from atd.run_folder import RunFolder
 from atd.settling import settled
 from atd.training.adversarial_gan import AdversarialGan
@@ -86,7 +87,8 @@ class RunState:
         if self.splits is None:
             names = self.processes.agree(self.folder.set_names())
             with self.processes.accelerator.main_process_first():
-                self.splits = load_splits(self.config, names)
+                outliers = needs_outliers(self.config)
+                self.splits = load_splits(self.config, names, outliers=outliers)
         found = fingerprint_images(self.splits)
         self.processes.on_main(lambda: self.folder.claim_images(found, self.config))
         self.logbook = Logbook(self.folder.path if self.processes.is_main else None, self.log)
@@ -152,6 +154,8 @@ def describe(splits: DataSplits) -> str:
     lines = [
         f"{title}: {train.name}, {len(train)} for training, {len(val)} for validation"
         + (f", {len(test)} for the test" if test is not None else "")
+        if train is not None and val is not None
+        else f"{title}: none, for nothing here learns from them"
         for title, train, val, test in rows
     ]
     tests = [f"{name} ({splits.roles[name]}, {len(s)})" for name, s in splits.ood_test.items()]

@@ -144,6 +144,19 @@ def test_what_cannot_be_fitted_is_one_line(run, capsys, tmp_path, overrides, wor
     assert not (tmp_path / "run" / "detector").exists()
 
 
+def test_outliers_that_nothing_learns_from_are_not_even_opened(run, tmp_path, capsys):
+    words = ("detector.kind=msp", "data.outliers=folder:nowhere")
+    run("--dry-run", *words)
+    folder = run(*words)
+    told = capsys.readouterr().out
+    assert told.count("outliers: none, for nothing here learns from them") == 2
+    assert "outliers" not in json.loads((folder / "state" / "data.json").read_text())
+    for needy in ("evaluate.baselines=[confounding_gradients]", "detector.kind=atd"):
+        with pytest.raises(SystemExit):
+            run(*words, needy, folder="other")
+        assert "nowhere" in capsys.readouterr().err
+
+
 def test_a_dry_run_tells_what_would_be_done(run, capsys, tmp_path):
     run("--dry-run", "detector.kind=openmax", "detector.tail=9")
     out = capsys.readouterr().out

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 
 import pytest
@@ -87,9 +86,7 @@ def require_reuse(config, trained):
 
 def test_outliers_that_are_missing_are_asked_for(options):
     config = options("aloe")
-    splits = load_splits(config)
-    none = splits.outlier_train.subset(torch.zeros(0, dtype=torch.int64))
-    given = Ingredients(config, dataclasses.replace(splits, outlier_train=none), Processes("cpu"))
+    given = Ingredients(config, load_splits(config, outliers=False), Processes("cpu"))
     with pytest.raises(UserError) as error:
         robust_pretraining(given, "pretrain", untrained_backbone(given))
     assert str(error.value) == (

@@ -16,6 +16,7 @@ __all__ = ["changed_images", "fingerprint_images"]
 
 _SAMPLE = 32
 _TEST = "OOD test "
+_OUTSIDE = ("outliers", "OOD validation")
 
 Fingerprint = dict[str, dict[str, Any]]
 
@@ -40,7 +41,11 @@ def fingerprint_images(splits: DataSplits) -> Fingerprint:
         **{f"{_TEST}{name}": images for name, images in splits.ood_test.items()},
     }
     contents = splits.contents
-    return {title: _fingerprint(images, contents.get(title, "")) for title, images in sets.items()}
+    return {
+        title: _fingerprint(images, contents.get(title, ""))
+        for title, images in sets.items()
+        if images is not None
+    }
 
 
 def _fingerprint(images: ImageSet, content: str) -> dict[str, Any]:
@@ -71,6 +76,8 @@ def changed_images(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     A set that was moved or renamed is the same as long as its images, in their order, and its
     labels are the same.
 
+    Outliers that nothing learns from are in neither, or in one of an earlier version.
+
     Args:
         before: An earlier `fingerprint_images`.
         now: The one of now.
@@ -78,6 +85,7 @@ def changed_images(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     Returns:
         The first set that differs and how, and how many more do; empty if none does.
     """
+    before = {title: one for title, one in before.items() if title in now or title not in _OUTSIDE}
     titles = [title for title in before if not _is_among(title, before, now)]
     titles += [title for title in now if title not in titles and not _is_among(title, now, before)]
     if not titles:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -44,8 +45,8 @@ class DataSplits:
         id_train: ID images for training.
         id_val: ID images for selecting epochs.
         id_test: ID images for the final test.
-        outlier_train: Outliers for training.
-        outlier_val: Outliers for selecting epochs.
+        outlier_train: Outliers for training; None where nothing learns from outliers.
+        outlier_val: Outliers for selecting epochs, likewise.
         ood_test: OOD test sets by name.
         roles: `far` or `near` for each test set.
         selection: Test sets whose source has also been used for selecting epochs.
@@ -55,21 +56,24 @@ class DataSplits:
     id_train: ImageSet
     id_val: ImageSet
     id_test: ImageSet
-    outlier_train: ImageSet
-    outlier_val: ImageSet
+    outlier_train: ImageSet | None
+    outlier_val: ImageSet | None
     ood_test: Mapping[str, ImageSet]
     roles: Mapping[str, Role]
     selection: frozenset[str]
     contents: Mapping[str, str] = field(default_factory=dict)
 
 
-def load_splits(config: Config, names: Mapping[str, str] | None = None) -> DataSplits:
+def load_splits(
+    config: Config, names: Mapping[str, str] | None = None, *, outliers: bool = True
+) -> DataSplits:
     """Loads, splits and checks every set that a run uses.
 
     Args:
         config: The options; `data` and `loader` matter.
         names: Names that the ID training images and the outliers had before a folder was
             renamed, by title (`RunFolder.set_names`): the same images are held out again.
+        outliers: Whether anything learns from outliers; else they are not even opened.
 
     Returns:
         The sets, each read once: in memory, or checked and streaming.
@@ -84,34 +88,34 @@ def load_splits(config: Config, names: Mapping[str, str] | None = None) -> DataS
     listed = listed_tests(data)
     tests = {test.name: open_test(test, data) for test in listed}
     names = names or {}
-    id_train, id_val, id_test = checked_id(config, names)
-    id_sets = (id_train.images, id_val.images)
-    outlier_train, outlier_val = _checked_outliers(config, *id_sets, names)
-    for id_set in (id_train, id_val, id_test):
-        forbid_shared(id_set, outlier_train)
-        forbid_shared(id_set, outlier_val)
+    id_train, id_val, id_test = id_sets = checked_id(config, names)
+    outlier_sets: Sequence[CheckedSet] = ()
+    if outliers:
+        outlier_sets = _checked_outliers(config, id_train.images, id_val.images, names)
+    for id_set, other in itertools.product(id_sets, outlier_sets):
+        forbid_shared(id_set, other)
 
     selection = frozenset(test.name for test in listed if selects(test, data))
     ood_test = {}
-    sets = ("ID training", "ID validation", "ID test", "outliers", "OOD validation")
-    checked = (id_train, id_val, id_test, outlier_train, outlier_val)
-    contents = {title: images.content() for title, images in zip(sets, checked, strict=True)}
+    titles = ("ID training", "ID validation", "ID test", "outliers", "OOD validation")
+    checked = zip(titles, (*id_sets, *outlier_sets), strict=False)
+    contents = {title: images.content() for title, images in checked}
     for name, images in tests.items():
         if images is None:
             images = jigsaw(id_test.images).renamed(name)
         test = check("OOD test", images.take(data.ood_limit, _SEED), data, loader)
-        for used in (id_train, id_val, outlier_train):
-            forbid_shared(test, used)
-        if name not in selection:
-            forbid_shared(test, outlier_val)
+        used = [id_train, id_val, *(outlier_sets[:1] if name in selection else outlier_sets)]
+        for other in used:
+            forbid_shared(test, other)
         test = drop_shared(test, id_test)
         ood_test[name], contents[f"OOD test {name}"] = test.images, test.content()
+    outlier_train, outlier_val = (*(checked.images for checked in outlier_sets), None, None)[:2]
     return DataSplits(
         id_train=id_train.images,
         id_val=id_val.images,
         id_test=id_test.images,
-        outlier_train=outlier_train.images,
-        outlier_val=outlier_val.images,
+        outlier_train=outlier_train,
+        outlier_val=outlier_val,
         ood_test=ood_test,
         roles={test.name: test.role for test in listed},
         selection=selection,

@@ -10,7 +10,7 @@ from pathlib import Path
 from atd.config import Config
 from atd.data.evaluation_sets import EvaluationSets
 from atd.data.images import ImageSet, join, pick
-from atd.data.splits import DataSplits
+from atd.data.splits import DataSplits, load_splits
 from atd.detectors.base import Detector
 from atd.detectors.kinds import kind_class
 from atd.errors import UserError
@@ -25,6 +25,7 @@ from atd.metrics import CONDITIONS, mean_auroc_interval, mean_metrics
 from atd.pipeline import Run
 from atd.records import to_json
 from atd.reporting.wording import plural
+from atd.run_folder import RunFolder
 from atd.training.processes import Processes
 from atd.training.tasks import fitted_detector
 
@@ -70,7 +71,10 @@ class Bench:
         """A run up to a fitted detector, whose backbone all kinds read."""
         reference = Variant(REFERENCE, training=training)
         config = self._resolved(reference, seed, self.folder(training, seed))
-        run = Run(config, self.processes).until("fit")
+        folder = RunFolder(config.run.folder)
+        # With outliers, which other rows on this backbone learn from.
+        splits = load_splits(config, folder.set_names())
+        run = Run(config, self.processes, splits).until("fit")
         run.save_detector()
         return run
 

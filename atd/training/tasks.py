@@ -128,7 +128,7 @@ def _pretraining_streams(given: Ingredients, objective: str, stage: str) -> Sequ
     splits, size, key = given.splits, given.config.pretrain.batch_size, "pretrain.batch_size"
     if objective_of(objective).beside != "outliers":
         return [given.stream(splits.id_train, size, key, stage)]
-    if not len(splits.outlier_train):
+    if splits.outlier_train is None:
         raise UserError(
             f"pretrain.objective={objective}: it learns from outliers, and there are none; "
             "give them in data.outliers"
@@ -149,17 +149,20 @@ def adversarial_gan(given: Ingredients, backbone: Backbone | None) -> Adversaria
         UserError: The batch does not divide, or perturbations do not fit into memory.
     """
     config, splits = given.config, given.splits
+    outliers, held_outliers = splits.outlier_train, splits.outlier_val
+    assert outliers is not None
+    assert held_outliers is not None
     torch.manual_seed(config.run.seed + 1)
     detector = build_detector(detector_config(given))
     assert isinstance(detector, ATD)
     if backbone is not None and detector.backbone is not None:
         detector.backbone.load_state_dict(backbone.state_dict())
     detector.to(given.processes.device)
-    features = _standardise(detector, given)
+    features = _standardise(detector, outliers, given)
     streams = equal_batches(
         *(
             given.stream(images, config.atd.batch_size, "atd.batch_size", purpose)
-            for images, purpose in ((splits.id_train, "id"), (splits.outlier_train, "outlier"))
+            for images, purpose in ((splits.id_train, "id"), (outliers, "outlier"))
         )
     )
     if config.atd.adversarial and config.atd.attack_start == "carried":
@@ -172,7 +175,7 @@ def adversarial_gan(given: Ingredients, backbone: Backbone | None) -> Adversaria
         detector,
         generator,
         streams,
-        (splits.id_val, splits.outlier_val),
+        (splits.id_val, held_outliers),
         config.atd,
         processes=given.processes,
         seed=config.run.seed,
@@ -248,7 +251,7 @@ def detector_config(given: Ingredients) -> DetectorConfig:
     )
 
 
-def _standardise(detector: ATD, given: Ingredients) -> Tensor:
+def _standardise(detector: ATD, outliers: ImageSet, given: Ingredients) -> Tensor:
     """Sets the detector's feature statistics from clean ID training images.
 
     Returns:
@@ -259,7 +262,7 @@ def _standardise(detector: ATD, given: Ingredients) -> Tensor:
         return torch.zeros(0)
     config, splits = given.config, given.splits
     inside = _features(detector, splits.id_train, config.run.seed)
-    outside = _features(detector, splits.outlier_train, config.run.seed)
+    outside = _features(detector, outliers, config.run.seed)
     if config.backbone.standardise:
         detector.set_statistics(inside)
     features = torch.cat([inside, outside])

@@ -87,6 +87,11 @@ def test_one_other_label_is_noticed(splits):
     assert "other labels" in difference(splits, outlier_train=renamed)
 
 
+def test_outliers_that_a_later_version_leaves_unread_are_no_difference(splits):
+    assert not difference(splits, outlier_train=None, outlier_val=None)
+    assert difference(splits, outlier_train=None, id_val=images("val", 3)).startswith("ID val")
+
+
 def test_other_pixels_under_the_same_names_are_noticed(splits):
     held = splits.id_train.pixels
     darker = replace(splits.id_train, pixels=HeldPixels(held.tensor // 2, held.names))
