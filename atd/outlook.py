@@ -8,9 +8,9 @@ import torch
 
 from atd.config import Config
 from atd.errors import UserError
-from atd.forecast import forecast, words
 from atd.pipeline import stages_of
-from atd.plan import needs_outliers
+from atd.planning.forecast import forecast, words
+from atd.planning.plan import needs_outliers
 from atd.run_folder import RunFolder
 from atd.training.loop import is_finished
 

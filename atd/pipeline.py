@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from atd import plan
 from atd.backbones import Backbone
 from atd.backbones.weights import load_weights
 from atd.config import Config
@@ -23,11 +22,12 @@ from atd.errors import UserError
 from atd.evaluation.expense import richest_evaluation, seconds_per_step
 from atd.evaluation.settings import settings_from
 from atd.evaluation.several import evaluate_detectors
+from atd.planning import plan
+from atd.planning.budget import shortened
 from atd.records import to_json
 from atd.reporting.card import model_card
 from atd.reporting.report import write_report
 from atd.run_state import RunState
-from atd.time_plan import shortened
 from atd.training.checkpoint import state_file
 from atd.training.contact import in_contact
 from atd.training.tasks import (

@@ -16,9 +16,9 @@ from atd.data.fingerprint import fingerprint_images
 from atd.data.splits import DataSplits, load_splits
 from atd.detectors.base import Detector
 from atd.detectors.kinds import resolved
-from atd.plan import needs_outliers
+from atd.planning.plan import needs_outliers
+from atd.planning.settling import settled
 from atd.run_folder import RunFolder
-from atd.settling import settled
 from atd.training.adversarial_gan import AdversarialGan
 from atd.training.ingredients import Ingredients
 from atd.training.logbook import Logbook

@@ -12,19 +12,8 @@ FLOORS: list[set[str]] = [
     {"attacks", "data"},
     {"backbones", "detectors"},
     {"evaluation", "reporting", "training"},
-    {
-        "api",
-        "artefacts",
-        "assessment",
-        "clock",
-        "deciding",
-        "experiments",
-        "forecast",
-        "outlook",
-        "pace",
-    }
-    | {"pipeline", "plan", "recall", "run_folder", "run_options", "run_state", "scoring"}
-    | {"settling", "time_plan"},
+    {"api", "artefacts", "assessment", "clock", "deciding", "experiments", "outlook", "pipeline"}
+    | {"planning", "run_folder", "run_options", "run_state", "scoring"},
     {"calibrate", "commands", "export", "reproduce", "score"},
 ]
 BESIDE = {("detectors", "backbones"), ("reporting", "evaluation")}

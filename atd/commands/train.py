@@ -56,7 +56,7 @@ def _main() -> None:
 def _tell(config: Config) -> None:
     """Prints the options and what they would do."""
     from atd.outlook import plan_of
-    from atd.settling import settled
+    from atd.planning.settling import settled
     from atd.threads import set_threads
 
     set_threads(config.run.threads)
@@ -68,7 +68,7 @@ def _tell(config: Config) -> None:
 
 def _train(config: Config) -> None:
     # Imported here so that --help and a typo answer at once.
-    from atd.recall import recalled
+    from atd.planning.recall import recalled
     from atd.run_folder import RunFolder
 
     config = recalled(config) or config

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from atd.commands import train
-from atd.forecast import Expected
+from atd.planning.forecast import Expected
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_dry_run_prints_options_and_plan_and_writes_nothing(run, tiny_yaml, tmp_
     ],
 )
 def test_the_plan_follows_the_options(run, options, words, monkeypatch):
-    monkeypatch.setattr("atd.forecast.forecast", lambda _: {"pretrain": Expected(100)})
+    monkeypatch.setattr("atd.planning.forecast.forecast", lambda _: {"pretrain": Expected(100)})
     assert words in run("--dry-run", *options)
 
 

@@ -23,7 +23,7 @@ from atd.data.torchvision_sets import no_downloads
 from atd.detectors.base import Detector
 from atd.detectors.kinds import kind_class
 from atd.evaluation.expense import seconds_per_step
-from atd.plan import trainings
+from atd.planning.plan import trainings
 from atd.training.ingredients import Ingredients
 from atd.training.objectives import objective_of
 from atd.training.processes import Processes

@@ -10,18 +10,18 @@ import pytest
 import torch
 from PIL import Image
 
-from atd import settling
 from atd.clock import Clock
 from atd.config import load, to_yaml
 from atd.data.sides import sized
 from atd.errors import UserError
 from atd.files import write_text
-from atd.pace import Counts, Pace
 from atd.pipeline import Run
-from atd.recall import recalled
+from atd.planning import settling
+from atd.planning.budget import plan_time
+from atd.planning.pace import Counts, Pace
+from atd.planning.recall import recalled
+from atd.planning.settling import settled
 from atd.run_folder import RunFolder
-from atd.settling import settled
-from atd.time_plan import plan_time
 from atd.training.processes import Processes
 
 

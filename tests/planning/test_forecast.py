@@ -7,10 +7,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from atd import forecast, outlook, pace
+from atd import outlook
 from atd.config import load
 from atd.errors import UserError
 from atd.evaluation.probes import PROBE_PASSES
+from atd.planning import forecast, pace
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from atd.config import Config
 from atd.evaluation.expense import evaluation_seconds
-from atd.pace import Pace, measure_pace
+from atd.planning.pace import Pace, measure_pace
 from atd.training.schedule import Length
 
 __all__ = ["Expected", "batch_of", "expectations", "forecast", "lengths", "words"]

@@ -8,8 +8,8 @@ import os
 from atd.config import Config
 from atd.data.sides import sized
 from atd.errors import UserError
-from atd.recall import leaves_open, recalled
-from atd.time_plan import TimePlan, plan_time, with_network
+from atd.planning.budget import TimePlan, plan_time, with_network
+from atd.planning.recall import leaves_open, recalled
 
 __all__ = ["settled"]
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from atd.config import BackboneConfig, Config
 from atd.errors import UserError
 from atd.evaluation.expense import richest_evaluation
-from atd.forecast import Expected, batch_of, expectations, words
-from atd.pace import Pace, measure_pace
-from atd.plan import trainings
+from atd.planning.forecast import Expected, batch_of, expectations, words
+from atd.planning.pace import Pace, measure_pace
+from atd.planning.plan import trainings
 
 __all__ = ["TimePlan", "networks", "plan_time", "shortened", "with_network"]
 

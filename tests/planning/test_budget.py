@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from atd.config import load
 from atd.errors import UserError
-from atd.forecast import expectations
-from atd.pace import Counts, Pace
-from atd.time_plan import networks, plan_time, shortened, with_network
+from atd.planning.budget import networks, plan_time, shortened, with_network
+from atd.planning.forecast import expectations
+from atd.planning.pace import Counts, Pace
 
 SECONDS = st.floats(1e-5, 3e-2)
 
