@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
+from typing import Any
 
 from atd.config import Config
 from atd.data.sources import source_name
@@ -18,7 +19,7 @@ from atd.experiments.far_sets import (
     settings_at,
     words_of,
 )
-from atd.experiments.methods import ABLATIONS, ATOM, COMPARED, Method
+from atd.experiments.methods import ABLATIONS, ATOM, COMPARED, WHY, Method
 from atd.experiments.missing import Record, Runs, run_missing, typed
 from atd.experiments.order import Order
 from atd.experiments.setting import Setting
@@ -39,6 +40,8 @@ __all__ = [
     "reproduce_table5",
 ]
 
+_REFERENCE = "ATD, the paper's text"
+
 _ALIKE = """\
 `recipe=paper` is what the paper's text says, `recipe=published` what its released code does
 ([findings.md](findings.md)), and the last row the recipe of this package. All networks of a seed
@@ -50,6 +53,18 @@ networks and radii. Where they are quoted, this still differs: the paper's netwo
 500,000 further images, its images were decoded and resized by other code, and the discriminator was
 chosen on SVHN's test images."""
 
+
+def _shown(methods: Mapping[str, Method]) -> dict[str, Any]:
+    """The rows of a page and what the paper says of them."""
+    published = {name: method.paper.get("cifar10", ()) for name, method in methods.items()}
+    return {
+        "rows": tuple(methods),
+        "published": {name: numbers for name, numbers in published.items() if numbers},
+        "reference": _REFERENCE,
+        "why": WHY,
+    }
+
+
 TABLE1 = Shown(
     "table1",
     "Table 1: methods under attack",
@@ -59,7 +74,7 @@ TABLE1 = Shown(
     "transformer, which was pre-trained on ImageNet-21k. OpenGAN scores each image for itself; the "
     "paper's scores depended on the other images of their batch (`atd.batch_statistics=true`).\n\n"
     + _ALIKE,
-    tuple(COMPARED),
+    **_shown(COMPARED),
 )
 TABLE3 = Shown(
     "table3",
@@ -68,7 +83,7 @@ TABLE3 = Shown(
     "The marks that tell the paper's rows apart were lost in the text that we have; that the lower "
     "of the two rows without a network is the one whose generated images are attacked too follows "
     "from its section 4.2.\n\n" + _ALIKE,
-    tuple(ABLATIONS),
+    **_shown(ABLATIONS),
 )
 TABLE5 = Shown(
     "table5",
@@ -76,7 +91,7 @@ TABLE5 = Shown(
     "ATOM (Chen et al., 2021) mines outliers and gives them a class of their own. It defends OOD "
     "images alone; the paper attacks ID images as well.",
     "Outliers are mined among those of the config, not among 80 million tiny images.\n\n" + _ALIKE,
-    tuple(ATOM),
+    **_shown(ATOM),
 )
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from atd.evaluation.results import Provenance
 from atd.metrics import CONDITIONS
+from atd.reporting.against_paper import against_paper
 from atd.reporting.markdown import escaped
 from atd.reporting.table_parts import heading, missing_words, provenance_section, short_verdict
 from atd.reporting.wording import interval, percent, plural
@@ -24,6 +25,9 @@ class Shown:
         about: What the table is.
         differs: What differs from the paper's.
         rows: All rows that a whole table has.
+        published: The paper's numbers for CIFAR-10, by row.
+        reference: The row that the others are compared with.
+        why: By row, why it came out otherwise than in the paper.
     """
 
     what: str
@@ -31,6 +35,9 @@ class Shown:
     about: str
     differs: str
     rows: tuple[str, ...] = ()
+    published: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    reference: str = ""
+    why: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -104,7 +111,25 @@ def _section(head: str, rows: Sequence[MethodRow], shown: Shown) -> str:
     lines = [f"| {' | '.join(columns)} |", f"|---|{'---:|' * 8}---|{'---|' * quotes}"]
     lines += [_line(name, methods[name], quotes) for name in ordered]
     table = "\n".join(lines)
-    return f"{head}\n\n{_basis(rows)}\n\n{table}{missing_words(shown.rows, list(methods))}"
+    missing = missing_words(shown.rows, list(methods))
+    parts = [head, _basis(rows), f"{table}{missing}", _against(methods, shown, quotes)]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _against(methods: Mapping[str, Sequence[MethodRow]], shown: Shown, quotes: bool) -> str:
+    quoted = {name: rows[0].quoted for name, rows in methods.items()}
+    found = {
+        name: {key: [row.plain[key] for row in rows if row.plain] for key in CONDITIONS}
+        for name, rows in methods.items()
+        if any(row.plain for row in rows)
+    }
+    return against_paper(
+        found,
+        quoted if quotes else shown.published,
+        comparable=quotes,
+        reference=shown.reference,
+        why=shown.why,
+    )
 
 
 def _basis(rows: Sequence[MethodRow]) -> str:
