@@ -99,6 +99,8 @@ class PretrainConfig:
     """Outliers among which atom mines in each epoch (0 = all), a new sample every time."""
     mining_quantile: Annotated[float, Range(0, 1, below=True)] = 0.125
     """Share of the pool that atom passes over: the outliers that look most like ID images."""
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    """`adamw` trains vision transformers, with `lr` of about 1e-3; `momentum` is its first beta."""
     lr: LearningRate = 0.21
     momentum: Annotated[float, Range(0, 1, below=True)] = 0.9
     weight_decay: Annotated[float, Range(0, 1)] = 5e-4

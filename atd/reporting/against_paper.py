@@ -70,7 +70,7 @@ def against_paper(
         for name, words in told.items()
         if words
     ]
-    return f"{head}, {rule}: " + ("\n\n" + "\n".join(lines) if lines else "none.")
+    return f"{head}, {rule}:" + ("\n\n" + "\n".join(lines) if lines else " none.")
 
 
 def _far_off(found: Found, paper: Numbers) -> list[str]:

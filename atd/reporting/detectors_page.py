@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from atd.records import to_json
 from atd.reporting.kind_rows import KindRow, sections_of
 from atd.reporting.kinds import kinds_table
+from atd.reporting.table_parts import missing_words
 from atd.reporting.wording import measured_on
 
 __all__ = ["detectors_page", "objectives_page"]
@@ -66,6 +67,7 @@ def detectors_page(rows: Mapping[str, KindRow], order: Sequence[str]) -> str:
         "Every kind of detector under one attack",
         _KINDS,
         *sections_of(rows.values(), order, "detectors"),
+        *_missing(rows, order),
         f"## The kinds\n\n{kinds_table()}",
         f"## The papers' own tables\n\n{_PAPERS}",
         rows=rows,
@@ -83,9 +85,16 @@ def objectives_page(rows: Mapping[str, KindRow], order: Sequence[str]) -> str:
         "Every way to train the backbone under one attack",
         _OBJECTIVES,
         *sections_of(rows.values(), order, "objectives"),
+        *_missing(rows, order),
         f"## The papers' own tables\n\n{_PAPERS_OBJECTIVES}",
         rows=rows,
     )
+
+
+def _missing(rows: Mapping[str, KindRow], order: Sequence[str]) -> list[str]:
+    """Says which rows no table has; refused ones have one, with the reason."""
+    words = missing_words(order, [row.name for row in rows.values()]).strip()
+    return [words] if words else []
 
 
 def _page(title: str, introduction: str, *parts: str, rows: Mapping[str, KindRow]) -> str:

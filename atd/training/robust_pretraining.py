@@ -118,13 +118,7 @@ class RobustPretraining:
         # It takes most of a minute: too long for the short training of a helper, or on a CPU.
         if compiled and objective != "standard" and processes.device.type == "cuda":
             self.trained_pass = compiled_function(self.trained_pass)
-        self.optimizer = torch.optim.SGD(
-            model.parameters(),
-            lr=config.lr,
-            momentum=config.momentum,
-            weight_decay=config.weight_decay,
-            nesterov=config.momentum > 0,
-        )
+        self.optimizer = _optimizer(model, config)
 
     def batches(self, start: int) -> Iterator[Any]:
         """See `Task`."""
@@ -281,3 +275,12 @@ class RobustPretraining:
     def load_weights(self, weights: dict[str, Any]) -> None:
         """See `Task`."""
         self.model.load_state_dict(weights)
+
+
+def _optimizer(model: nn.Module, config: PretrainConfig) -> torch.optim.Optimizer:
+    weights, rate, decay = model.parameters(), config.lr, config.weight_decay
+    beta = momentum = config.momentum
+    if config.optimizer == "adamw":
+        return torch.optim.AdamW(weights, rate, (beta, 0.999), weight_decay=decay)
+    nesterov = momentum > 0
+    return torch.optim.SGD(weights, rate, momentum, weight_decay=decay, nesterov=nesterov)

@@ -132,6 +132,16 @@ def test_backbones_of_other_trainings_are_told_apart():
     assert "python -m atd.reproduce objectives --scale small" in page
 
 
+def test_rows_that_no_table_has_are_named():
+    nothing = {"refused": "too few images", "mean": None, "attack": None}
+    page = pages.detectors_page(
+        {"x/a/0": row("msp"), "x/b/0": row("vim", **nothing)}, ["vim", "msp"]
+    )
+    assert "Not measured" not in page
+    page = pages.detectors_page({"x/a/0": row("msp")}, ["vim", "msp", "gaia_z:share"])
+    assert "\n\n**Not measured yet**: vim; gaia_z:share.\n\n" in page
+
+
 @pytest.mark.parametrize("values", [{}, {"mean": None, "attack": None}])
 def test_a_row_survives_json(values):
     made = row("msp", **values)

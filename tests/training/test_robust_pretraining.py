@@ -197,6 +197,17 @@ def test_the_learning_rate_goes_through_one_cycle(make):
     assert rates == [one_cycle(step, 6, 0.02, 0.25) for step in range(6)]
 
 
+def test_adamw_decays_weights_apart_from_the_gradient(make):
+    options = {"optimizer": "adamw", "weight_decay": 0.5, "momentum": 0.0, "warmup": 0.25}
+    task = make("standard", **options)
+    before = task.model[0].weight.detach().clone()
+    task.step(0, next(iter(task.batches(0))))
+    rate = one_cycle(0, 6, 0.02, 0.25)
+    # The first step of Adam is the sign of the gradient, whatever its size.
+    expected = before * (1 - rate * 0.5) - rate * task.model[0].weight.grad.sign()
+    torch.testing.assert_close(task.model[0].weight.detach(), expected, rtol=0, atol=0.01 * rate)
+
+
 class CornerOracle(nn.Module):
     """Knows by which rotation the bright corner left the upper left."""
 
@@ -246,14 +257,15 @@ def test_the_same_seed_gives_the_same_bits_and_another_one_not(make, ema):
     assert not torch.equal(trained(), trained(seed=1))
 
 
-@pytest.mark.parametrize("ema", [0.0, 0.9])
-def test_a_resumed_run_ends_with_the_same_bits(make, tmp_path, ema):
-    whole = make(ema=ema)
+@pytest.mark.parametrize(("ema", "optimizer"), [(0.0, "sgd"), (0.9, "sgd"), (0.9, "adamw")])
+def test_a_resumed_run_ends_with_the_same_bits(make, tmp_path, ema, optimizer):
+    options = {"ema": ema, "optimizer": optimizer}
+    whole = make(**options)
     run(whole)
-    first = make(ema=ema)
+    first = make(**options)
     run(first, 0, 2)
     save_state(tmp_path / "state", first.state())
-    second = make(ema=ema, model=small_network(7))
+    second = make(**options, model=small_network(7))
     second.load(load_state(tmp_path / "state"))
     run(second, 2)
     for resumed, expected in (
