@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from atd.config import Config
@@ -20,7 +22,7 @@ from atd.experiments.far_sets import (
     words_of,
 )
 from atd.experiments.methods import ABLATIONS, ATOM, COMPARED, WHY, Method
-from atd.experiments.missing import Record, Runs, run_missing, typed
+from atd.experiments.missing import Record, Runs, finished_runs, run_missing, typed, write
 from atd.experiments.order import Order
 from atd.experiments.setting import Setting
 from atd.experiments.variants import TRAININGS
@@ -148,6 +150,7 @@ def _measure_all(order: Order, methods: Mapping[str, Method], shown: Shown) -> N
         except UserError as error:  # of this method: the images and the network are there
             return {**told, "refused": str(error)}
 
+    _take_over(order.output, {row: _options(methods[name]) for row, name in names.items()})
     run_missing(
         order.output,
         names,
@@ -156,6 +159,20 @@ def _measure_all(order: Order, methods: Mapping[str, Method], shown: Shown) -> N
         measure=measure,
         page=lambda runs: page(runs, shown),
     )
+
+
+def _take_over(output: Path, wanted: Mapping[str, list[str]]) -> None:
+    """Takes rows from the other tables beside this one: some methods stand in several."""
+    file = output.with_suffix(".json")
+    runs = finished_runs(file)
+    found = {
+        key: run
+        for other in ("table1", "table3", "table5")
+        for key, run in finished_runs(file.with_name(f"{other}.json")).items()
+        if run.get("options") == wanted.get(key.rpartition("/")[0]) and "refused" not in run
+    }
+    if found.keys() - runs.keys():
+        write(file, json.dumps({**found, **runs}, indent=1))
 
 
 def page(runs: Runs, shown: Shown) -> str:

@@ -51,7 +51,7 @@ def radius_page(rows: Sequence[RadiusRow], picture: str) -> str:
         "8/255, read off large networks; here images and radii are those of the config. It attacks "
         "its baselines with 10 steps of PGD, here every detector gets the same attack, and the "
         "worst iterate counts. Its methods differ: a network trained without attacks stands in for "
-        "its vision transformer."
+        "its vision transformer. No checks are run here: [detectors.md](detectors.md) has them."
     )
     return "\n\n".join([*parts, provenance_section([row.provenance for row in rows])])
 

@@ -71,7 +71,8 @@ def shift_page(rows: Sequence[ShiftRow], picture: str) -> str:
         "`msp@aloe` and `openmax@osad`, where they were measured here. Images and radius are those "
         "of the config, and ATD stands beside them. The "
         "histograms are those of the score that is reported, larger for OOD. AUROC here is that of "
-        "the pooled far sets, in tables elsewhere the mean over them."
+        "the pooled far sets, in tables elsewhere the mean over them. No checks are run here: "
+        "[detectors.md](detectors.md) has them."
     )
     return "\n\n".join([*parts, provenance_section([row.provenance for row in rows])])
 

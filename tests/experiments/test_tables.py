@@ -122,6 +122,19 @@ def test_a_part_of_a_table_says_what_it_lacks_and_quotes_nothing(made, tmp_path)
     assert "Not measured yet" not in (tmp_path / "table.md").read_text()
 
 
+def test_methods_of_several_tables_are_measured_once(made, tmp_path):
+    for table, methods in (("table3", ABLATIONS), ("table5", ATOM)):
+        output = tmp_path / f"{table}.md"
+        asked = dataclasses.replace(order(DIGITS, tmp_path), output=output)
+        tables._reproduce(asked, methods, TABLE3)
+    assert [kind for _, _, kind, _ in made].count("outlier_class") == 1
+    assert len(made) == len(ABLATIONS) + 1
+    kept = [json.loads((tmp_path / f"table{n}.json").read_text()) for n in (3, 5)]
+    shared = kept[0].keys() & kept[1].keys()
+    assert {key.split("/")[1] for key in shared} == ATOM.keys() - {"ATOM"}
+    assert all(kept[0][key] == kept[1][key] for key in shared)
+
+
 def test_damaged_rows_are_one_line(made, tmp_path):
     (tmp_path / "table.json").write_text('{"digits-smoke/x/0": {"method": 3}}')
     with pytest.raises(UserError, match="the finished rows are damaged: ") as caught:
