@@ -20,6 +20,8 @@ from atd.inference import frozen
 
 __all__ = ["OpenMax", "fit_tail"]
 
+_FARTHEST = 1e8
+"""Distances that no logits have, within which 1 - beyond / (2 + beyond) is no 0."""
 _SHIFT = 10_000.0
 """libMR, the authors' library, fits the Weibull distribution to distances moved by so much."""
 _STEEPEST = 1e9
@@ -70,7 +72,9 @@ class OpenMax(Detector):
         logits: Tensor = self.backbone(images)
         least, shape, scale = self.tails.unbind(dim=1)
         distances = torch.linalg.vector_norm(logits.unsqueeze(1) - self.means, dim=2)
-        hazard = shape * (torch.log1p((distances - least).clamp_min(-_SHIFT / 2) / _SHIFT) - scale)
+        beyond = (distances - least).clamp(-_SHIFT / 2, _FARTHEST) / _SHIFT
+        # The logarithm of 1 + beyond, which ONNX computes as it stands and so to three digits only.
+        hazard = shape * (2 * torch.atanh(beyond / (2 + beyond)) - scale)
         # Beyond e^4 the distribution is 1 to the last digit, and e^hazard may overflow.
         outlying = -torch.expm1(-hazard.clamp_max(4.0).exp())
         lost = logits * outlying * self._rank_weights(logits)

@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 import torch
 from making import line_of
-from test_contract import (
+
+import atd
+from atd.attacks import pgd
+from atd.backbones import allow_import, build_backbone
+from atd.config import BackboneConfig
+from atd.detectors.base import Detector
+from atd.detectors.daain import DAAIN, DAAINOptions
+from atd.errors import UserError
+from atd.metrics import auroc
+from tests.detectors.fitted_kinds import (
     CLASSES,
     SIZE,
     fit,
@@ -17,16 +26,6 @@ from test_contract import (
     trained_backbone,
     unfitted,
 )
-
-import atd
-from atd.attacks import pgd
-from atd.backbones import allow_import, build_backbone
-from atd.config import BackboneConfig
-from atd.detectors.base import Detector
-from atd.detectors.daain import DAAIN, DAAINOptions
-from atd.detectors.export import export_detector
-from atd.errors import UserError
-from atd.metrics import auroc
 
 SMALL = {"points": 64, "blocks": 2, "hidden": 8, "epochs": 12, "lr": 5e-3}
 
@@ -173,13 +172,6 @@ def test_damaged_files_are_refused(damage, tmp_path):
     with pytest.raises(UserError) as error:
         Detector.from_pretrained(tmp_path / "detector")
     assert "damaged" in line_of(error)
-
-
-@pytest.mark.slow
-def test_it_is_exported_to_onnx(tmp_path):
-    fitted("daain").save_pretrained(tmp_path / "detector")
-    export_detector(tmp_path / "detector", tmp_path / "export", ["onnx"])
-    assert (tmp_path / "export" / "detector.onnx").exists()
 
 
 def test_without_zuko_the_remedy_is_told_before_anything_is_made(monkeypatch):

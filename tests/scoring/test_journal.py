@@ -96,6 +96,51 @@ def test_a_killed_command_goes_on_to_the_same_bytes(detector, names, tmp_path, c
     assert sorted(file.name for file in tmp_path.iterdir()) == ["names", "rows.csv", "whole.csv"]
 
 
+@pytest.mark.dist
+def test_two_processes_go_on_after_a_kill_to_the_same_bytes(detector, names, tmp_path):
+    names = (names * 4)[:2500]  # more than the 2,048 that two processes share at a time
+    whole = command(detector, names, tmp_path / "whole.csv")
+    output, partial = tmp_path / "rows.csv", tmp_path / "rows.csv.partial"
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    words = ["-m", "atd.score", str(detector), "-", "--output", str(output), "--device=cpu"]
+
+    def start(stdin):
+        paths = {"PYTHONPATH": str(Path(atd.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+        return subprocess.Popen(
+            [sys.executable, *launch, *words],
+            stdin=stdin,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **paths},
+        )
+
+    running = start(subprocess.PIPE)
+    try:
+        # Without an end: when the first share is written, the second one is still waited for.
+        running.stdin.write("\n".join(names) + "\n")
+        running.stdin.flush()
+        end = time.monotonic() + 120
+        while not partial.exists() or partial.read_bytes().count(b"\n") < 1 + 2048:
+            assert running.poll() is None, running.stderr.read()
+            assert time.monotonic() < end
+            time.sleep(0.02)
+    finally:
+        workers = Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()
+        for process in (running.pid, *map(int, workers)):
+            os.kill(process, signal.SIGKILL)
+        running.communicate()
+    assert len(workers) == 2
+    assert not output.exists()
+    lines = partial.read_bytes().splitlines(keepends=True)
+    partial.write_bytes(b"".join(lines[:900]) + lines[900][:7])  # a torn line within a share
+    (tmp_path / "names").write_text("\n".join(names))
+    with (tmp_path / "names").open() as stdin:
+        _, told = start(stdin).communicate(timeout=120)
+    assert "768 image(s) were scored before; going on" in told
+    assert output.read_bytes() == whole
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["names", "rows.csv", "whole.csv"]
+
+
 def run(file, names, made, key="key", stop=None):
     """Rows as they come, of which `made` counts those that are new."""
 

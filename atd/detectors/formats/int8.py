@@ -43,7 +43,8 @@ def write(traced: Traced, file: Path) -> Run:
 
     images = _images(traced)
     prepared = traced.scratch / "prepared.onnx"
-    quant_pre_process(onnx.graph_file(traced), prepared)
+    # Symbolic shapes are for transformers, and fail on scores of a single operator.
+    quant_pre_process(onnx.graph_file(traced), prepared, skip_symbolic_shape=True)
     quantization.quantize_static(
         prepared,
         file,
@@ -72,13 +73,14 @@ def judge(traced: Traced, run: Run, work: float) -> dict[str, Any]:
     sides = reattack.Sides(_spread(images.inside, count), _spread(images.outside, count))
     detector = traced.detector
     slope = None if detector.info.gradient == "none" else detector.surrogate
+    levels = reattack.recorded_levels(detector.config.training)
     found = {
         "calibration": {"name": images.inside_name, "images": len(images.calibration)},
-        "attack": reattack.ATTACK,
+        "attack": reattack.attack_facts(levels),
         "id": {"name": images.inside_name, "images": len(sides.inside)},
         "ood": {"name": images.outside_name, "images": len(sides.outside)},
-        "float32": reattack.judged(traced.scorer, slope, sides, "attacking float32"),
-        "int8": reattack.judged(run, slope, sides, "attacking int8"),
+        "float32": reattack.judged(traced.scorer, slope, sides, levels, "attacking float32"),
+        "int8": reattack.judged(run, slope, sides, levels, "attacking int8"),
     }
     notice(_told(found))
     return found

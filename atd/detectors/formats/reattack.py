@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,24 +16,42 @@ from atd.detectors.formats.traced import Run
 from atd.inference import as_float
 from atd.metrics import auroc, auroc_interval
 
-__all__ = ["ATTACK", "Sides", "judged"]
+__all__ = ["PASSES", "Sides", "attack_facts", "judged", "recorded_levels"]
 
-_EPSILON, _STEPS, _QUERIES = 8, 10, 100
+_USUAL, _STEPS, _QUERIES = 8, 10, 100
 _PART = 50  # images attacked together
 PASSES = 4 * _STEPS + _QUERIES
 """Passes through a network that an image costs, about."""
 
-ATTACK: dict[str, Any] = {
-    "norm": "linf",
-    "epsilon": f"{_EPSILON}/255",
-    "members": [
-        f"PGD, {_STEPS} steps along the float32 detector's gradient, of which the step with the "
-        "worst score of the file under attack counts (arXiv:1802.00420)",
-        f"Square, {_QUERIES} queries of the file under attack (arXiv:1912.00049)",
-    ],
-    "note": "each image takes its worse attack; the gradient of a rounded network is not known, so "
-    "what is shown for one is the least that an attacker achieves",
-}
+
+def attack_facts(levels: int) -> dict[str, Any]:
+    """The attack in words, by a radius of so many grey levels of 255."""
+    return {
+        "norm": "linf",
+        "epsilon": f"{levels}/255",
+        "members": [
+            f"PGD, {_STEPS} steps along the float32 detector's gradient, of which the step with "
+            "the worst score of the file under attack counts (arXiv:1802.00420)",
+            f"Square, {_QUERIES} queries of the file under attack (arXiv:1912.00049)",
+        ],
+        "note": "each image takes its worse attack; the gradient of a rounded network is not "
+        "known, so what is shown for one is the least that an attacker achieves",
+    }
+
+
+def recorded_levels(training: Mapping[str, Any]) -> int:
+    """Whole grey levels in the radius that a detector was evaluated with; 8 where none is known.
+
+    Args:
+        training: The detector's record of its options, which anyone may have written.
+    """
+    groups = (training.get(name) for name in ("evaluate", "atd"))
+    evaluated, trained = (group if isinstance(group, Mapping) else {} for group in groups)
+    if evaluated.get("norm", "linf") != "linf":
+        return _USUAL
+    radii = (evaluated.get("epsilon"), trained.get("epsilon"), _USUAL / 255)
+    radius = next(item for item in radii if isinstance(item, float) and 1 / 255 <= item <= 1)
+    return int(255 * radius + 1e-6)
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,24 +62,28 @@ class Sides:
     outside: Tensor
 
 
-def judged(run: Run, slope: Objective | None, sides: Sides, what: str) -> dict[str, Any]:
+def judged(
+    run: Run, slope: Objective | None, sides: Sides, levels: int, what: str
+) -> dict[str, Any]:
     """AUROC of a file, clean and with both sides attacked.
 
     Args:
         run: uint8 images to scores (N,).
         slope: Float images in [0, 1] to what the gradient is taken of; None has none.
         sides: The images.
+        levels: The attack's radius in grey levels of 255.
         what: What the bar calls it.
 
     Returns:
         `clean` and `both`, each with `auroc` and `auroc_ci`.
     """
+    radius = levels / 255
     clean = [_scores(run, images) for images in (sides.inside, sides.outside)]
     bar = tqdm(total=len(sides.inside) + len(sides.outside), desc=what, delay=1, disable=None)
     with bar:
         worst = [
-            _attacked(run, slope, sides.inside, 1, bar),
-            _attacked(run, slope, sides.outside, -1, bar),
+            _attacked(run, slope, sides.inside, 1, radius, bar),
+            _attacked(run, slope, sides.outside, -1, radius, bar),
         ]
     return {
         name: {"auroc": auroc(*scores), "auroc_ci": auroc_interval(*scores)}
@@ -74,7 +96,9 @@ def _scores(run: Run, images: Tensor) -> Any:
         return torch.cat([run(part) for part in images.split(_PART)]).numpy()
 
 
-def _attacked(run: Run, slope: Objective | None, images: Tensor, sign: int, bar: tqdm[Any]) -> Any:
+def _attacked(
+    run: Run, slope: Objective | None, images: Tensor, sign: int, radius: float, bar: tqdm[Any]
+) -> Any:
     """The worst scores that are found (N,), the highest where the sign is 1."""
 
     def seen(moved: Tensor) -> Tensor:
@@ -84,7 +108,7 @@ def _attacked(run: Run, slope: Objective | None, images: Tensor, sign: int, bar:
     for start in range(0, len(images), _PART):
         part = as_float(images[start : start + _PART])
         rows = torch.arange(start, start + len(part))
-        worst.append(sign * _worst(seen, slope and _signed(slope, sign), part, rows))
+        worst.append(sign * _worst(seen, slope and _signed(slope, sign), part, radius, rows))
         bar.update(len(part))
     return torch.cat(worst).numpy()
 
@@ -93,8 +117,9 @@ def _signed(slope: Objective, sign: int) -> Callable[[Tensor], Tensor]:
     return lambda images: sign * slope(images)
 
 
-def _worst(seen: Objective, slope: Objective | None, images: Tensor, rows: Tensor) -> Tensor:
-    epsilon = _EPSILON / 255
+def _worst(
+    seen: Objective, slope: Objective | None, images: Tensor, epsilon: float, rows: Tensor
+) -> Tensor:
     draws, stripes = square_draws(images, rows, 0, 0, _QUERIES)
     values = square(seen, images, epsilon=epsilon, draws=draws, stripes=stripes).values
     if slope is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from atd.detectors.formats.reattack import Sides, judged
+from atd.detectors.formats.reattack import Sides, judged, recorded_levels
 
 
 def brightness(images):
@@ -25,7 +25,7 @@ def sides(inside, outside):
 @pytest.mark.parametrize(("outside", "attacked"), [(117, 1.0), (115, 0.0)])
 def test_both_sides_move_by_epsilon(outside, attacked, gradient):
     """Brightness moves by 8 of 255 on each side, so a gap of 17 holds and one of 15 does not."""
-    found = judged(brightness, gradient, sides(100, outside), "toy")
+    found = judged(brightness, gradient, sides(100, outside), 8, "toy")
     assert found["clean"]["auroc"] == 1.0
     if outside == 117 or gradient is not None:
         assert found["both"]["auroc"] == attacked
@@ -36,7 +36,7 @@ def test_both_sides_move_by_epsilon(outside, attacked, gradient):
 
 
 def test_what_counts_is_the_files_own_score_not_that_of_the_gradient():
-    found = judged(lambda images: torch.zeros(len(images)), slope, sides(100, 101), "toy")
+    found = judged(lambda images: torch.zeros(len(images)), slope, sides(100, 101), 8, "toy")
     assert found["clean"]["auroc"] == found["both"]["auroc"] == 0.5
 
 
@@ -47,6 +47,22 @@ def test_only_whole_grey_levels_are_shown_to_a_file():
         seen.append(images)
         return brightness(images)
 
-    judged(run, slope, sides(3, 250), "toy")
+    judged(run, slope, sides(3, 250), 8, "toy")
     assert all(images.dtype == torch.uint8 for images in seen)
     assert max(int(images[images < 128].max()) for images in seen if (images < 128).any()) == 11
+
+
+@pytest.mark.parametrize(
+    ("record", "levels"),
+    [
+        ({}, 8),
+        ({"atd": {"epsilon": 0.15}}, 38),
+        ({"atd": {"epsilon": 4 / 255}, "evaluate": {"epsilon": -1.0, "norm": "linf"}}, 4),
+        ({"atd": {"epsilon": 4 / 255}, "evaluate": {"epsilon": 2 / 255}}, 2),
+        ({"atd": {"epsilon": 4 / 255}, "evaluate": {"epsilon": 0.5, "norm": "l2"}}, 8),
+        ({"atd": "broken", "evaluate": {"epsilon": float("nan")}}, 8),
+        ({"atd": {"epsilon": "much"}, "evaluate": None}, 8),
+    ],
+)
+def test_the_radius_is_that_of_the_evaluation(record, levels):
+    assert recorded_levels(record) == levels
