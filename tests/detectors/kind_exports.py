@@ -100,9 +100,9 @@ Every kind of [kinds.md](kinds.md), fitted to small images, is written by `atd.e
 stranger would, and compared with the detector on batches of {", ".join(map(str, BATCHES))} images.
 A cell is the largest deviation of a score, in standard deviations of the scores: rounding for `pt2`
 and `onnx`, and what 8 bits cost for `onnx-int8`. `web` and `openvino` are made of the ONNX file,
-and `--part discriminator` is for `atd` alone. These networks are four channels wide, and what 8 bits
-cost them says nothing of others: of trained detectors it is told in [export.md](export.md). A kind
-that is not exported says why.
+and `--part discriminator` is for `atd` alone. These networks are four channels wide, and what 8
+bits cost them says nothing of others: of trained detectors it is told in [export.md](export.md). A
+kind that is not exported says why.
 
 {table}
 
