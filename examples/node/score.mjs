@@ -23,10 +23,14 @@ async function load(folder) {
   return { manifest, session: await InferenceSession.create(join(folder, "detector.onnx")) };
 }
 
+/** What sharp reads as Pillow does; it would draw SVG too, and AVIF in other colours. */
+const FORMATS = ["gif", "jpeg", "png", "tiff", "webp"];
+
 /** The pixels of an image file: EXIF turns it, colour profiles are left aside as in training. */
 async function decode(path) {
-  const image = sharp(path, { ignoreIcc: true, failOn: "truncated", limitInputPixels: false });
-  const { depth, space } = await image.metadata();
+  const image = sharp(path, { ignoreIcc: true, failOn: "truncated", limitInputPixels: 178_956_970 });
+  const { depth, format, space } = await image.metadata();
+  if (!FORMATS.includes(format)) throw new Error(`${format}; convert it to ${FORMATS.join(", ")}`);
   if (depth !== "uchar") throw new Error("more than 8 bits a channel; convert it to 8 bits");
   if (space === "cmyk")
     throw new Error("CMYK, of which Pillow makes other colours; convert it to RGB");

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import os
 import shutil
@@ -67,10 +68,19 @@ def pictures(tmp_path_factory):
     Image.fromarray(noise[:9, :17, :3]).save(folder / "tiny.png")
     photo.save(folder / "photo.jpg", quality=90)
     photo.save(folder / "turned.jpg", quality=90, exif=turned)
+    photo.resize((120, 90)).save(folder / "turned.png", exif=turned)
+    photo.save(folder / "progressive.jpg", quality=80, progressive=True)
+    photo.quantize(16).save(folder / "see-through palette.png", transparency=3)
     photo.crop((0, 0, 200, 900)).save(folder / "tall.webp", quality=90)
     photo.quantize(64).save(folder / "palette.gif")
     Image.new("RGB", (70, 50), "navy").save(folder / "plain.png")
-    (folder / "broken.jpg").write_bytes((folder / "photo.jpg").read_bytes()[:9000])
+    whole = (folder / "photo.jpg").read_bytes()
+    (folder / "broken.jpg").write_bytes(whole[:9000])
+    small = io.BytesIO()  # a thumbnail, whose end is not that of the picture
+    photo.resize((16, 12)).save(small, "JPEG")
+    inside = b"JFXX\0\x10" + small.getvalue()
+    segment = b"\xff\xe0" + (len(inside) + 2).to_bytes(2) + inside
+    (folder / "broken, with a thumbnail.jpg").write_bytes(whole[:20] + segment + whole[20:9000])
     (folder / "broken.png").write_bytes((folder / "noise.png").read_bytes()[:5000])
     (folder / "=formula, no picture.png").write_text("no picture")
     inner = folder / "inner"

@@ -202,6 +202,55 @@ def test_dropped_and_pasted_pictures(browser, address, pictures, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_dropped_folder(browser, address, detector, pictures, tmp_path, same):
+    """As the browser itself drops it, with the entries of its file system."""
+    tab = visit(browser, address)
+    tab.wait_for_selector("#drop:visible")
+    here = tab.locator("#drop").bounding_box()
+    place = {"x": here["x"] + 20, "y": here["y"] + 20}
+    data = {"items": [], "files": [str(pictures)], "dragOperationsMask": 1}
+    session = tab.context.new_cdp_session(tab)
+    for kind in ("dragEnter", "dragOver"):
+        session.send("Input.dispatchDragEvent", {"type": kind, "data": data, **place})
+    assert "over" in tab.get_attribute("#drop", "class")
+    session.send("Input.dispatchDragEvent", {"type": "drop", "data": data, **place})
+    tab.wait_for_selector(".card")
+    expected = [
+        {**row, "path": str(Path(row["path"]).relative_to(pictures.parent))}
+        for row in detector.rows
+    ]
+    same(scores_of(tab, tmp_path), expected, tolerance=1e-5)
+    assert "inner/notes.txt" in tab.text_content("#others")
+    tab.screenshot(path=tmp_path / "folder.png")
+
+
+@pytest.mark.slow
+def test_what_a_browser_reads_otherwise_is_refused(browser, address, tmp_path):
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    noise = np.random.default_rng(0).integers(0, 256, (40, 40, 4), np.uint8)
+    pictures = {
+        "cmyk.jpg": ("a CMYK picture", Image.fromarray(noise, "CMYK"), {}),
+        "deep.png": ("more than 8 bits", Image.fromarray(noise[..., 0].astype(np.uint16)), {}),
+        "huge.png": ("too many pixels", Image.new("1", (20_000, 10_000)), {}),
+        "turned.webp": (
+            "turned by its EXIF",
+            Image.fromarray(noise[..., :3]),
+            {"exif": turned, "lossless": True},
+        ),
+    }
+    for name, (_, image, options) in pictures.items():
+        image.save(tmp_path / name, **options)
+    tab = visit(browser, address)
+    tab.wait_for_selector("#drop:visible")
+    tab.set_input_files("#pictures", [tmp_path / name for name in pictures])
+    for row in scores_of(tab, tmp_path):
+        assert pictures[row["path"]][0] in row["error"]
+        assert row["is_ood"]
+        assert row["score"] is None
+
+
+@pytest.mark.slow
 def test_a_detector_that_is_not_the_exported_one_is_not_used(browser, address, page_folder):
     manifest = json.loads((page_folder / "manifest.json").read_text())
     manifest["check"]["scores"][0] += 1

@@ -1,6 +1,10 @@
 /* From an image file to pixels, by the browser's own decoder. What atd.score would refuse, such as a
  * file that breaks off, is refused here too, where the browser would show the half it has. */
 
+import { refusal } from "./refusal.js";
+
+const MOST_PIXELS = 178_956_970; // beyond which Pillow takes a picture for an attack
+
 /**
  * Decodes a file; `pixels` is what `prepare` takes.
  * @param {File} file An image of any format the browser reads.
@@ -11,7 +15,7 @@ export async function decode(file) {
   const bytes = await file.arrayBuffer().catch(() => {
     throw new Error("the file cannot be read; was it moved or deleted?");
   });
-  const problem = damage(new Uint8Array(bytes));
+  const problem = refusal(new Uint8Array(bytes));
   if (problem) throw new Error(problem);
   const options = {
     colorSpaceConversion: "none",
@@ -21,6 +25,10 @@ export async function decode(file) {
   const bitmap = await createImageBitmap(new Blob([bytes]), options).catch(() => {
     throw new Error("of no format that this browser reads, or damaged");
   });
+  if (bitmap.width * bitmap.height > MOST_PIXELS) {
+    bitmap.close();
+    throw new Error("too many pixels; make it smaller");
+  }
   return { bitmap, pixels: { width: bitmap.width, height: bitmap.height, rows: rowsOf(bitmap) } };
 }
 
@@ -37,33 +45,6 @@ function rowsOf(bitmap) {
     context.drawImage(bitmap, 0, -top);
     return context.getImageData(0, 0, bitmap.width, count).data;
   };
-}
-
-/** What is wrong with a file that a browser might draw all the same; empty where nothing is. */
-function damage(bytes) {
-  if (!bytes.length) return "the file is empty";
-  if (startsWith(bytes, [0x89, 0x50, 0x4e, 0x47])) {
-    if (bytes[24] === 16) return "more than 8 bits a channel; convert it to 8 bits";
-    return find(bytes, [0x49, 0x45, 0x4e, 0x44]) ? "" : "the PNG breaks off before its end";
-  }
-  if (startsWith(bytes, [0xff, 0xd8])) {
-    return find(bytes, [0xff, 0xd9]) ? "" : "the JPEG breaks off before its end";
-  }
-  return "";
-}
-
-function startsWith(bytes, signature) {
-  return signature.every((byte, index) => bytes[index] === byte);
-}
-
-/** Whether a signature occurs, sought from the end. */
-function find(bytes, signature) {
-  let at = bytes.length;
-  while ((at = bytes.lastIndexOf(signature[0], at - 1)) >= 0) {
-    if (startsWith(bytes.subarray(at), signature)) return true;
-    if (at === 0) return false;
-  }
-  return false;
 }
 
 /** Whether canvases give back what was drawn; protection against fingerprinting may add noise. */
