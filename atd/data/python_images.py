@@ -19,7 +19,15 @@ from atd.data.images import HeldPixels, ImageSet
 from atd.data.sources import load_source
 from atd.errors import UserError
 
-__all__ = ["Given", "OneImage", "image_set", "misshapen", "pixels_of", "require_pixels"]
+__all__ = [
+    "Given",
+    "OneImage",
+    "image_set",
+    "misshapen",
+    "pixels_of",
+    "require_pixels",
+    "require_unit_range",
+]
 
 OneImage = Tensor | np.ndarray[Any, Any] | Image.Image | str | os.PathLike[str]
 """uint8 or float in [0, 1]: a tensor (C, H, W), an array (C, H, W) or (H, W, C), a Pillow image
@@ -194,11 +202,23 @@ def require_pixels(images: Tensor | np.ndarray[Any, Any], channels: int, size: i
         raise UserError(misshapen(images.shape, channels, size))
     if images.dtype != torch.uint8 and not images.is_floating_point():
         raise UserError(f"images of type {images.dtype}: give uint8, or float in [0, 1]")
-    if images.is_floating_point() and images.numel():
-        low, high = float(images.min()), float(images.max())
-        if not (low >= 0.0 and high <= 1.0):
-            raise UserError(f"image values from {low:.3g} to {high:.3g}: floats must lie in [0, 1]")
+    require_unit_range(images)
     return images
+
+
+def require_unit_range(images: Tensor) -> None:
+    """Refuses floats outside [0, 1], such as those from 0 to 255; what is no float is not looked at.
+
+    Raises:
+        UserError: There are some, or one is not a number.
+    """
+    if isinstance(images, Tensor) and images.is_floating_point() and images.numel():
+        low, high = torch.stack(images.detach().aminmax()).tolist()
+        if not (low >= 0.0 and high <= 1.0):
+            raise UserError(
+                f"image values from {low:.3g} to {high:.3g}: floats must lie in [0, 1]; divide "
+                "those from 0 to 255 by 255, or give uint8 to detector.score"
+            )
 
 
 def _from_array(array: np.ndarray[Any, Any], channels: int, size: int) -> Tensor:

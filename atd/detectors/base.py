@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import functools
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from atd.backbones.base import Backbone
+from atd.data.python_images import require_unit_range
 from atd.detectors.calibration import CalibrationSample
 from atd.detectors.config import DetectorConfig
 from atd.detectors.fitting import FitData
@@ -96,6 +98,13 @@ class Detector(nn.Module, StoredDetector, ABC, library_name="atd"):
             # Convolutions take the layout of their weights; this one is the faster one.
             backbone.to(memory_format=torch.channels_last)
 
+    def __call__(self, images: Tensor) -> Tensor:
+        """As `logits`, but images with values outside [0, 1] are refused."""
+        if not torch.compiler.is_compiling():
+            with contextlib.suppress(RuntimeError):  # mapped by torch.func: no values to see
+                require_unit_range(images)
+        return self.logits(images)
+
     @abstractmethod
     def forward(self, images: Tensor) -> Tensor:
         """Raw scores (N,) of float images (N, C, H, W) in [0, 1]; larger = more OOD.
@@ -121,7 +130,7 @@ class Detector(nn.Module, StoredDetector, ABC, library_name="atd"):
 
     def surrogate(self, images: Tensor) -> Tensor:
         """Stand-in (N,) whose gradient attacks follow; the score itself where it has a gradient."""
-        return self(images)
+        return self.logits(images)
 
     def features(self, images: Tensor) -> Tensor:
         """What the score is read from (N, F), for attacks in feature space."""
@@ -198,8 +207,11 @@ class Detector(nn.Module, StoredDetector, ABC, library_name="atd"):
 
     @final
     def logits(self, images: Tensor) -> Tensor:
-        """The raw scores of `forward`: differentiable, of float images (N, C, H, W) in [0, 1]."""
-        scores: Tensor = self(images)
+        """Raw scores (N,) of float images (N, C, H, W) in [0, 1]: differentiable, for attacks.
+
+        Values outside [0, 1], such as those of noise added to an image, are taken as they are.
+        """
+        scores: Tensor = super().__call__(images)
         return scores
 
     @final

@@ -40,6 +40,29 @@ def test_scoring_uses_evaluation_mode_and_leaves_no_trace():
     assert torch.equal(scores, detector.eval().score(images))
 
 
+@pytest.mark.parametrize("unfit", [255.0, -0.1, float("nan")])
+@pytest.mark.parametrize("around", [torch.enable_grad, torch.no_grad, torch.inference_mode])
+def test_calling_a_detector_on_floats_that_are_no_image_is_refused(unfit, around):
+    detector, images = make_detector().eval(), some_images().float() / 255
+    images[1, 0, 2, 2] = unfit
+    with around(), pytest.raises(UserError, match="divide those from 0 to 255 by 255"):
+        detector(images)
+    assert detector.logits(images).shape == (len(images),)  # noise may leave the range
+
+
+def test_a_call_can_be_compiled_exported_and_mapped():
+    detector, images = make_detector().eval().requires_grad_(False), some_images().float() / 255
+    expected = detector(images)
+    compiled = torch.compile(detector, backend="eager", fullgraph=True)
+    assert torch.equal(compiled(images), expected)
+    exported = torch.export.export(detector, (images,)).module()
+    assert torch.equal(exported(images), expected)
+    alone = torch.vmap(lambda image: detector(image.unsqueeze(0))[0])(images)
+    torch.testing.assert_close(alone, expected)
+    slopes = torch.vmap(torch.func.grad(lambda image: detector(image.unsqueeze(0)).sum()))(images)
+    assert slopes.shape == images.shape
+
+
 def test_logits_are_differentiable_down_to_the_pixels():
     detector = make_detector().eval()
     images = (some_images().float() / 255).requires_grad_(True)
