@@ -25,6 +25,7 @@ from atd.exchange import exchange_at_once
 
 __all__ = [
     "clear_litter",
+    "is_litter",
     "is_special",
     "replacing",
     "replacing_folder",
@@ -154,6 +155,11 @@ def clear_litter(folder: Path) -> None:
     for entry in folder.glob(".*.atd-tmp"):
         if match := _LITTER.fullmatch(entry.name):
             _clear(entry, folder / match[1])
+
+
+def is_litter(entry: Path) -> bool:
+    """Whether something is called as what a killed process left half-made."""
+    return _LITTER.fullmatch(entry.name) is not None
 
 
 def try_lock(handle: int) -> bool | None:

@@ -2,19 +2,56 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 
 import torch
 
-from atd.config import Config
+from atd.config import Config, to_yaml
 from atd.errors import UserError
 from atd.pipeline import stages_of
 from atd.planning.forecast import forecast, words
 from atd.planning.plan import needs_outliers
+from atd.rehearsal import rehearse
 from atd.run_folder import RunFolder
+from atd.run_state import RunState
+from atd.threads import set_threads
 from atd.training.loop import is_finished
+from atd.training.processes import Processes
 
-__all__ = ["plan_of"]
+__all__ = ["estimate", "plan_of", "tell"]
+
+
+def tell(config: Config) -> None:
+    """Prints the options and what a run would do with them, or ends as the run would.
+
+    Args:
+        config: All options.
+
+    Raises:
+        UserError: As far as that shows without training, the one that the run would end with.
+    """
+    set_threads(config.run.threads)
+    processes = Processes(config.run.device, config.run.timeout_minutes)
+    run = RunState(config, processes)
+    lines = [f"# {line}" for line in (*plan_of(run.config), *run.reasons)]
+    print(to_yaml(run.config))
+    if not run.folder.is_finished(run.config):
+        with contextlib.redirect_stdout(sys.stderr):  # what is said on the way is no option
+            rehearse(run)
+    if processes.is_main:
+        print("\n".join(lines))
+    processes.close()
+
+
+def estimate(config: Config) -> None:
+    """Tells how long a new run will take, where that may be long: by one process on the CPU."""
+    alone = os.environ.get("WORLD_SIZE", "1") == "1" and not config.run.device_batch
+    if not alone or (torch.cuda.is_available() and config.run.device != "cpu"):
+        return
+    with torch.random.fork_rng(devices=[]):  # it draws and seeds
+        print("\n".join(plan_of(config)[3:]), flush=True)
 
 
 def plan_of(config: Config) -> list[str]:

@@ -13,12 +13,11 @@ from atd.backbones import Backbone
 from atd.backbones.weights import load_weights
 from atd.config import Config
 from atd.data.evaluation_sets import EvaluationSets
-from atd.data.ood_tests import listed_tests
+from atd.data.ood_tests import required_tests
 from atd.data.splits import DataSplits
 from atd.detectors.base import Detector
 from atd.detectors.calibration import CalibrationSample
 from atd.detectors.kinds import kind_class
-from atd.errors import UserError
 from atd.evaluation.expense import richest_evaluation, seconds_per_step
 from atd.evaluation.settings import settings_from
 from atd.evaluation.several import evaluate_detectors
@@ -30,17 +29,13 @@ from atd.reporting.report import write_report
 from atd.run_state import RunState
 from atd.training.checkpoint import state_file
 from atd.training.contact import in_contact
-from atd.training.tasks import (
-    adversarial_gan,
-    fitted_detector,
-    robust_pretraining,
-    untrained_backbone,
-)
+from atd.training.fits import fitted_detector, untrained_backbone
+from atd.training.tasks import adversarial_gan, robust_pretraining
 
 if TYPE_CHECKING:
     from atd.evaluation.results import Results
 
-__all__ = ["STAGES", "Run", "Stage", "stages_of"]
+__all__ = ["STAGES", "Run", "Stage", "given_weights", "stages_of"]
 
 
 class Run(RunState):
@@ -57,10 +52,7 @@ class Run(RunState):
             Interrupted: A signal asked to stop; the state was saved.
             LostContact: Another process died or hangs.
         """
-        if not listed_tests(self.config.data):  # found before the training, not after it
-            raise UserError(
-                "data.ood_test: name at least one OOD test set to evaluate on, or set data.protocol"
-            )
+        required_tests(self.config.data)  # found before the training, not after it
         self.until("report")
         assert self.evaluation is not None
         return self.evaluation.results
@@ -160,7 +152,12 @@ def _pretrain(run: RunState) -> None:
     run.helper = None  # no later stage needs it, and it takes memory
 
 
-def _weights(run: RunState) -> None:
+def given_weights(run: RunState) -> None:
+    """Gives a run its backbone from `backbone.weights`.
+
+    Raises:
+        UserError: The weights are not what they should be, or do not fit.
+    """
     run.backbone = untrained_backbone(run.ingredients)
     options = run.config.backbone
     loaded = load_weights(
@@ -276,7 +273,7 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         "pretrain", ("helper",), "backbone", ("state",), plan.pretrains, _pretrain, plan.pretrain
     ),
-    Stage("weights", (), "backbone", (), plan.takes_weights, _weights, plan.weights),
+    Stage("weights", (), "backbone", (), plan.takes_weights, given_weights, plan.weights),
     Stage("atd", ("backbone",), "detector", ("state",), plan.is_atd, _atd, plan.atd),
     Stage("fit", ("backbone",), "detector", ("detector",), _is_fitted, _fit, plan.fit),
     Stage(

@@ -19,7 +19,7 @@ from atd.artefacts import (
 from atd.config import Config, load, to_yaml
 from atd.detectors.kinds import resolved
 from atd.errors import UserError
-from atd.files import clear_litter, write_text
+from atd.files import clear_litter, is_litter, write_text
 from atd.folder_lock import hold, release
 from atd.run_options import differences, names_images, of_execution, of_training
 
@@ -72,21 +72,12 @@ class RunFolder:
             UserError: The folder belongs to a run with other options, is in use by another
                 process, holds a file where a folder belongs, or cannot be written.
         """
-        stored = self.stored_config()
+        stored = self.require_own(config)
         different = [] if stored is None else differences(stored, config)
         fresh = not self._has_trained()
-        if stored is not None and not fresh:
-            self._require_same(stored, config, different)
-        for name in _FOLDERS:
-            if os.path.lexists(self.path / name) and not os.path.isdir(self.path / name):
-                raise UserError(f"{self.path / name}: is no folder; move it away and start again")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             clear_litter(self.path)
-            if stored is None and any(self.path.iterdir()):
-                raise UserError(
-                    f"{self.path}: not empty and not a run folder; choose another run.dir"
-                )
             if not of_execution(different):
                 self._finished.unlink(missing_ok=True)
             if fresh or not names_images(different):
@@ -101,6 +92,29 @@ class RunFolder:
             raise UserError(
                 f"{self.path}: the run folder cannot be written ({error.strerror})"
             ) from None
+
+    def require_own(self, config: Config) -> Config | None:
+        """Refuses a folder that this config's run could not claim, and changes nothing in it.
+
+        Args:
+            config: The resolved options of the run.
+
+        Returns:
+            The options of the run so far; None for a new folder.
+
+        Raises:
+            UserError: As `claim`, as far as that shows without writing.
+        """
+        stored = self.stored_config()
+        if stored is not None and self._has_trained():
+            self._require_same(stored, config, differences(stored, config))
+        for name in _FOLDERS:
+            if os.path.lexists(self.path / name) and not os.path.isdir(self.path / name):
+                raise UserError(f"{self.path / name}: is no folder; move it away and start again")
+        filled = self.path.is_dir() and not all(map(is_litter, self.path.iterdir()))
+        if stored is None and filled:
+            raise UserError(f"{self.path}: not empty and not a run folder; choose another run.dir")
+        return stored
 
     def _has_trained(self) -> bool:
         """Whether there is anything that the options so far have made."""
@@ -178,26 +192,38 @@ class RunFolder:
         Raises:
             UserError: A set has other images than at the first start, or the note is damaged.
         """
-        # Imported here so that a finished run says so at once.
-        from atd.data.fingerprint import changed_images
-
-        if self._images.exists():
-            try:
-                before = json.loads(self._images.read_text(encoding="utf-8"))
-                change = changed_images(before, fingerprint)
-            except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-                raise UserError(
-                    f"{self._images}: damaged; delete it if the images are those the run began with"
-                ) from None
-            if change:
-                raise UserError(
-                    f"{self.path}: the images are not those that this run began with: {change}; "
-                    "restore them, or choose another run.name to train on these"
-                )
-        else:
+        self.require_images(fingerprint)
+        if not self._images.exists():
             write_text(self._images, json.dumps(fingerprint, indent=1))
         if self.config.read_text(encoding="utf-8").rstrip() != to_yaml(config).rstrip():
             self.write_config(config)
+
+    def require_images(self, fingerprint: Mapping[str, Any]) -> None:
+        """Refuses other images than those that the run began with, if it has begun.
+
+        Args:
+            fingerprint: As for `claim_images`.
+
+        Raises:
+            UserError: As `claim_images`.
+        """
+        # Imported here so that a finished run says so at once.
+        from atd.data.fingerprint import changed_images
+
+        if not self._images.exists():
+            return
+        try:
+            before = json.loads(self._images.read_text(encoding="utf-8"))
+            change = changed_images(before, fingerprint)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            raise UserError(
+                f"{self._images}: damaged; delete it if the images are those the run began with"
+            ) from None
+        if change:
+            raise UserError(
+                f"{self.path}: the images are not those that this run began with: {change}; "
+                "restore them, or choose another run.name to train on these"
+            )
 
     @property
     def _config_copy(self) -> Path:

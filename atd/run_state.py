@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from tqdm import tqdm
@@ -16,7 +17,7 @@ from atd.data.fingerprint import fingerprint_images
 from atd.data.splits import DataSplits, load_splits
 from atd.detectors.base import Detector
 from atd.detectors.kinds import resolved
-from atd.planning.plan import needs_outliers
+from atd.planning.plan import needs_outliers, takes_weights
 from atd.planning.settling import settled
 from atd.run_folder import RunFolder
 from atd.training.adversarial_gan import AdversarialGan
@@ -82,17 +83,29 @@ class RunState:
         self.log.start(self.processes)
         for line in self.reasons:
             self.say(line)
-        if self.config.atd.features == "backbone" and self.config.backbone.weights:
+        found = self.read_images()
+        self.processes.on_main(lambda: self.folder.claim_images(found, self.config))
+        self.logbook = Logbook(self.folder.path if self.processes.is_main else None, self.log)
+        assert self.splits is not None
+        self.say(describe(self.splits))
+
+    def read_images(self) -> Mapping[str, Any]:
+        """Reads the images, unless they are at hand.
+
+        Returns:
+            What tells them from others, see `fingerprint_images`.
+
+        Raises:
+            UserError: They are not what they should be, or there are no weights to start from.
+        """
+        if takes_weights(self.config):
             require_weights(Path(self.config.backbone.weights))
         if self.splits is None:
             names = self.processes.agree(self.folder.set_names())
             with self.processes.accelerator.main_process_first():
                 outliers = needs_outliers(self.config)
                 self.splits = load_splits(self.config, names, outliers=outliers)
-        found = fingerprint_images(self.splits)
-        self.processes.on_main(lambda: self.folder.claim_images(found, self.config))
-        self.logbook = Logbook(self.folder.path if self.processes.is_main else None, self.log)
-        self.say(describe(self.splits))
+        return fingerprint_images(self.splits)
 
     @property
     def ingredients(self) -> Ingredients:

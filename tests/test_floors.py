@@ -13,7 +13,7 @@ FLOORS: list[set[str]] = [
     {"backbones", "detectors"},
     {"evaluation", "reporting", "training"},
     {"api", "artefacts", "assessment", "clock", "deciding", "experiments", "outlook", "pipeline"}
-    | {"planning", "run_folder", "run_options", "run_state", "scoring"},
+    | {"planning", "rehearsal", "run_folder", "run_options", "run_state", "scoring"},
     {"calibrate", "commands", "export", "reproduce", "score"},
 ]
 BESIDE = {("detectors", "backbones"), ("reporting", "evaluation")}

@@ -14,10 +14,11 @@ from atd.detectors.base import Detector
 from atd.detectors.outlier_class import outlier_log_odds
 from atd.errors import UserError
 from atd.pipeline import Run, stages_of
+from atd.training.fits import untrained_backbone
 from atd.training.ingredients import Ingredients
 from atd.training.processes import Processes
 from atd.training.robust_pretraining import RobustPretraining
-from atd.training.tasks import robust_pretraining, untrained_backbone
+from atd.training.tasks import robust_pretraining
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 
-from atd.config import Config, load, to_yaml
+from atd.config import Config, load
 from atd.detectors.kinds import resolved
 from atd.errors import run_command
 
@@ -42,28 +42,18 @@ def _main() -> None:
     parser.add_argument(
         "--dry-run",
         action="store_true",
-        help="print the resolved options, the plan and about how long it takes, then stop",
+        help="print the resolved options, the plan and about how long it takes, try what needs no "
+        "training, then stop",
     )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. atd.epsilon=8/255")
     arguments = parser.parse_intermixed_args()
     config = resolved(load(arguments.config, arguments.overrides))
     if arguments.dry_run:
-        _tell(config)
+        from atd.outlook import tell
+
+        tell(config)
     else:
         _train(config)
-
-
-def _tell(config: Config) -> None:
-    """Prints the options and what they would do."""
-    from atd.outlook import plan_of
-    from atd.planning.settling import settled
-    from atd.threads import set_threads
-
-    set_threads(config.run.threads)
-    plan = settled(config)
-    print(to_yaml(plan.config))
-    if os.environ.get("RANK", "0") == "0":
-        print("\n".join(f"# {line}" for line in (*plan_of(plan.config), *plan.reasons)))
 
 
 def _train(config: Config) -> None:
@@ -83,6 +73,7 @@ def _train(config: Config) -> None:
             return
         if first:
             print(f"{problem}; it is made again, from what was trained")
+    from atd.outlook import estimate
     from atd.pipeline import Run
     from atd.reporting.report import summary_table
     from atd.threads import crowding, set_threads
@@ -95,25 +86,12 @@ def _train(config: Config) -> None:
     processes = Processes(config.run.device, config.run.timeout_minutes)
     run = Run(config, processes)
     if not goes_on and not run.config.run.budget:  # a plan tells it too
-        _estimate(run.config)
+        estimate(run.config)
     results = run.execute()
     if processes.is_main:
         print(summary_table(results))
         print(f"detector: {folder.detector}\nreport:   {folder.report / 'report.md'}")
     processes.close()
-
-
-def _estimate(config: Config) -> None:
-    """Tells how long a new run will take, where that may be long: by one process on the CPU."""
-    import torch
-
-    alone = os.environ.get("WORLD_SIZE", "1") == "1" and not config.run.device_batch
-    if not alone or (torch.cuda.is_available() and config.run.device != "cpu"):
-        return
-    from atd.outlook import plan_of
-
-    with torch.random.fork_rng(devices=[]):  # it draws and seeds
-        print("\n".join(plan_of(config)[3:]), flush=True)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from atd.data.protocols import Role, is_same_set, protocol_tests
 from atd.data.sources import defect_sources, open_source, source_name, split_mixture
 from atd.errors import UserError
 
-__all__ = ["OodTest", "listed_tests", "open_test", "selects"]
+__all__ = ["OodTest", "listed_tests", "open_test", "required_tests", "selects"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,20 @@ def selects(test: OodTest, data: DataConfig) -> bool:
     if data.protocol:
         return any(is_same_set(test.name, part) for part in selecting)
     return any(part in selecting for part in split_mixture(test.source))
+
+
+def required_tests(data: DataConfig) -> list[OodTest]:
+    """The OOD tests, of which there must be one.
+
+    Raises:
+        UserError: There is none, or as `listed_tests`.
+    """
+    listed = listed_tests(data)
+    if not listed:
+        raise UserError(
+            "data.ood_test: name at least one OOD test set to evaluate on, or set data.protocol"
+        )
+    return listed
 
 
 def listed_tests(data: DataConfig) -> list[OodTest]:

@@ -207,7 +207,7 @@ def require_pixels(images: Tensor | np.ndarray[Any, Any], channels: int, size: i
 
 
 def require_unit_range(images: Tensor) -> None:
-    """Refuses floats outside [0, 1], such as those from 0 to 255; what is no float is not looked at.
+    """Refuses floats outside [0, 1], such as those from 0 to 255; looks at nothing else.
 
     Raises:
         UserError: There are some, or one is not a number.

@@ -99,6 +99,10 @@ def torchvision_set(
     return join(parts, name)
 
 
+class NotDownloaded(UserError):
+    """A data set that could be downloaded, where nothing is downloaded."""
+
+
 _downloads: ContextVar[bool] = ContextVar("downloads", default=True)
 
 
@@ -124,7 +128,7 @@ def _open(
     except (RuntimeError, OSError) as error:
         reason: Exception = error
     if source.downloads and not _downloads.get():
-        raise UserError(
+        raise NotDownloaded(
             f"{name}: not found in data.root={data.root}, and nothing is downloaded on a record's "
             f"word; allow it with data.root={data.root} or --config"
         )

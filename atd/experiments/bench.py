@@ -26,8 +26,8 @@ from atd.pipeline import Run
 from atd.records import to_json
 from atd.reporting.wording import plural
 from atd.run_folder import RunFolder
+from atd.training.fits import fitted_detector
 from atd.training.processes import Processes
-from atd.training.tasks import fitted_detector
 
 __all__ = ["REFERENCE", "Bench", "backbone_words", "fitting_sets", "summary"]
 

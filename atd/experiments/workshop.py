@@ -15,8 +15,8 @@ from atd.experiments.setting import Setting
 from atd.experiments.variants import TRAININGS
 from atd.pipeline import Run
 from atd.reporting.wording import plural
+from atd.training.fits import fitted_detector
 from atd.training.processes import Processes
-from atd.training.tasks import fitted_detector
 
 __all__ = ["Workshop", "network_words"]
 

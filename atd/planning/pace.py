@@ -24,16 +24,11 @@ from atd.detectors.base import Detector
 from atd.detectors.kinds import kind_class
 from atd.evaluation.expense import seconds_per_step
 from atd.planning.plan import trainings
+from atd.training.fits import fitted_detector, untrained_backbone
 from atd.training.ingredients import Ingredients
-from atd.training.objectives import objective_of
 from atd.training.processes import Processes
 from atd.training.task import Task
-from atd.training.tasks import (
-    adversarial_gan,
-    fitted_detector,
-    robust_pretraining,
-    untrained_backbone,
-)
+from atd.training.tasks import adversarial_gan, untrained_pretraining
 
 __all__ = ["Counts", "Pace", "count_images", "measure_pace"]
 
@@ -104,8 +99,8 @@ def measure_pace(config: Config) -> Pace:
     if config.atd.features == "backbone":
         backbone = untrained_backbone(_given(plain, processes))
     makers: dict[str, Callable[[Ingredients], Task]] = {
-        "helper": partial(_pretraining, "helper"),
-        "pretrain": partial(_pretraining, "pretrain"),
+        "helper": partial(untrained_pretraining, "helper"),
+        "pretrain": partial(untrained_pretraining, "pretrain"),
         "atd": lambda given: adversarial_gan(given, backbone),
     }
     steps = {name: _timed(plain, processes, makers[name]) for name in makers if name in names}
@@ -125,12 +120,6 @@ def measure_pace(config: Config) -> Pace:
         "atd": attack * (held + _VALIDATED) * max(10, config.atd.steps),
     }
     return Pace(steps, validations, attack, scores, backbone is not None, images)
-
-
-def _pretraining(stage: str, given: Ingredients) -> Task:
-    helped = stage == "pretrain" and objective_of(given.config.pretrain.objective).helped
-    helper = untrained_backbone(given, helper=True) if helped else None
-    return robust_pretraining(given, stage, untrained_backbone(given), helper)
 
 
 def _timed(config: Config, processes: Processes, make: Callable[[Ingredients], Task]) -> float:

@@ -57,7 +57,8 @@ def test_dry_run_prints_options_and_plan_and_writes_nothing(run, tiny_yaml, tmp_
     ],
 )
 def test_the_plan_follows_the_options(run, options, words, monkeypatch):
-    monkeypatch.setattr("atd.planning.forecast.forecast", lambda _: {"pretrain": Expected(100)})
+    monkeypatch.setattr("atd.outlook.forecast", lambda _: {"pretrain": Expected(100)})
+    monkeypatch.setattr("atd.outlook.rehearse", lambda _: None)
     assert words in run("--dry-run", *options)
 
 
