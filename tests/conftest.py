@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import torch
 from hypothesis import settings
 
 # Deadlines measure the machine, not the code. The same examples every time, so that a test fails
@@ -14,7 +14,6 @@ from hypothesis import settings
 settings.register_profile("atd", deadline=None, max_examples=25, derandomize=True)
 settings.register_profile("search", deadline=None, max_examples=1000)
 settings.load_profile("atd")
-torch.set_num_threads(1)
 
 TINY = """\
 run: {name: tiny, device: cpu}
@@ -33,6 +32,54 @@ pretrain: {epochs: 1, helper_epochs: 1, batch_size: 32, steps: 2, epsilon: 0.05,
 atd: {epochs: 2, batch_size: 16, steps: 2, epsilon: 0.05, latent_dim: 8}
 evaluate: {tier: smoke, limit: 20, baselines: [msp]}
 """
+
+
+SHARED = ("tiny_run", "pool")
+"""What takes seconds to make: one of pytest's processes makes it, and runs all that need it."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """A file stays on one process too; the largest groups come first, small ones even it out."""
+    groups = {item: next(filter(item.fixturenames.__contains__, SHARED), "") for item in items}
+    items.sort(key=lambda item: not groups[item])
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(groups[item] or str(item.path)))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread():
+    import torch  # not above: pytest's own process needs none
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _images_are_drawn_once():
+    """Bundled sets never change, and most runs of tests read the same ones."""
+    from atd.data import bundled, sources
+
+    @functools.cache
+    def drawn(name, split, size, channels, procedural):
+        return bundled.bundled_set(name, split, SimpleNamespace(image_size=size, channels=channels))
+
+    def remembered(name, split, data):
+        return drawn(name, split, data.image_size, data.channels, bundled._PROCEDURAL)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sources, "bundled_set", remembered)
+        yield
+
+
+@pytest.fixture
+def unrendered(monkeypatch):
+    """Figures are built but not painted, which takes half the time of a small evaluation."""
+    from PIL import Image
+
+    def blank(figure, file, **_):
+        Image.new("RGB", (1, 1)).save(file, "PNG")
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", blank)
 
 
 @pytest.fixture(scope="session", autouse=True)

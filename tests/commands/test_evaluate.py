@@ -16,6 +16,8 @@ from atd.detectors.base import Detector
 from atd.evaluation.candidates import load_candidates
 from atd.training import processes
 
+pytestmark = pytest.mark.usefixtures("unrendered")
+
 
 @pytest.fixture
 def run(monkeypatch, capsys):

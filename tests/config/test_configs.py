@@ -17,6 +17,8 @@ from atd.detectors.base import Detector
 from atd.pipeline import Run
 from atd.training.processes import Processes
 
+pytestmark = pytest.mark.usefixtures("unrendered")
+
 SMALL = [
     "run.device=cpu",
     "run.compile=false",
