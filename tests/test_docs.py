@@ -1,8 +1,8 @@
 """What README and docs say: examples run, links lead somewhere, modules and options exist.
 
 A fenced block after a line `<!-- example -->` is run as it stands, `<!-- example slow -->` only by
-`-m slow`. The blocks of a document run one after the other in one folder, those in Python in one
-process, and find there what a reader has after the README's first command, made small:
+`-m slow`. The commands of a document run one after the other in one folder, then its blocks in
+Python as one file, and find there what a reader has after the README's first command, made small:
 `checkpoints/digits/detector`, `my/images` (class folders), `other/images`, `scans` and `photo.png`.
 In Python `images` is a batch, float in [0, 1], that fits the detector.
 """
@@ -13,6 +13,7 @@ import dataclasses
 import importlib.util
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from typing import get_type_hints
 
 import numpy as np
 import pytest
+from forked import command, forked, script
 from PIL import Image
 
 from atd.config import Config
@@ -86,17 +88,30 @@ def run(code: list[tuple[str, str]], folder: Path) -> None:
     python = "".join(text for language, text in code if language == "python").replace(
         "from __future__ import annotations\n", ""
     )
-    scripts = [
-        ["bash", "-euo", "pipefail", "-c", text] for language, text in code if language == "bash"
-    ]
+    for line in (line for language, text in code if language == "bash" for line in lines(text)):
+        if plain := re.fullmatch(r"python -m (atd\.\w+) ([^|<>&;*?$~]*)", line):
+            done = forked(command(plain[1], *shlex.split(plain[2])), folder)
+        else:
+            done = in_bash(line, folder)
+        assert done[0] == 0, f"{line}\n{done[1]}"
     if python:
-        scripts.append([sys.executable, "-c", _PRELUDE + python])
+        (folder / "example.py").write_text(_PRELUDE + python, encoding="utf-8")
+        status, said = forked(script(folder / "example.py"), folder)
+        assert status == 0, said
+
+
+def lines(text: str) -> list[str]:
+    """The commands of a block."""
+    return text.replace("\\\n", " ").strip().splitlines()
+
+
+def in_bash(line: str, folder: Path) -> tuple[int, str]:
     paths = os.pathsep.join([str(ROOT), str(folder)])
     programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     environment = {**os.environ, "PYTHONPATH": paths, "PATH": programs, "OMP_NUM_THREADS": "1"}
-    for script in scripts:
-        done = subprocess.run(script, cwd=folder, env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, f"{script[-1]}\n{done.stderr}"
+    command = ["bash", "-euo", "pipefail", "-c", line]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    return done.returncode, done.stderr
 
 
 @pytest.mark.parametrize("name", examples(slow=False))

@@ -14,22 +14,20 @@ from pathlib import Path
 import pytest
 
 from atd.errors import UserError
+from tests.fuzz.__main__ import main
 from tests.fuzz.bench import TARGETS, Result, run_target, shares
 from tests.fuzz.guards import Outcome
 from tests.fuzz.mutations import damaged_bytes, damaged_value
 from tests.fuzz.table import summary
 
-ROOT = Path(__file__).parents[2]
 SAMPLE = 200
 
 
-def test_a_sample_of_hostile_inputs_ends_in_clean_errors() -> None:
-    """In a process of its own: audit hooks stay, and children are forked from it."""
-    command = [sys.executable, "-m", "tests.fuzz", "--cases", str(SAMPLE), "--seed", "7"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "MPLBACKEND": "agg"}
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
-    assert done.returncode == 0, done.stdout + done.stderr
-    row = done.stdout.strip().splitlines()[-1].split(" | ")
+def test_a_sample_of_hostile_inputs_ends_in_clean_errors(monkeypatch, capsys) -> None:
+    monkeypatch.setattr(sys, "argv", ["tests.fuzz", "--cases", str(SAMPLE), "--seed", "7"])
+    code, told = main(), capsys.readouterr().out
+    assert code == 0, told
+    row = told.strip().splitlines()[-1].split(" | ")
     assert row[0] == "| all"
     assert sum(map(int, row[2:4])) == int(row[1]) >= SAMPLE - len(TARGETS)
 
