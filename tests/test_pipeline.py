@@ -21,6 +21,8 @@ from atd.training.adversarial_gan import AdversarialGan
 from atd.training.processes import Processes
 from atd.training.robust_pretraining import RobustPretraining
 
+pytestmark = pytest.mark.usefixtures("unrendered")
+
 
 @pytest.fixture
 def start(tiny_yaml, tmp_path):

@@ -38,8 +38,9 @@ SMALL = [
     "atd.batch_size=16",
     "atd.steps=1",
     "evaluate.tier=smoke",
-    "evaluate.steps=2",
+    "evaluate.steps=1",
     "evaluate.limit=10",
+    "evaluate.baselines=[mahalanobis]",
 ]
 
 
@@ -126,6 +127,7 @@ def test_a_pretrained_backbone_is_taken_as_it_is(tmp_path: Path, capsys) -> None
         f"backbone.weights={tmp_path / 'robust.pt'}",
         *SMALL,
         "data.image_size=32",
+        "evaluate.baselines=[msp,mahalanobis]",
     ]
     run = Run(load("folder_pretrained", overrides), Processes("cpu"))
     results = run.execute()
