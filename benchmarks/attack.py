@@ -11,7 +11,6 @@ import torch
 
 from atd.training.adversarial_gan import AdversarialGan
 from benchmarks.published import PublishedAtd
-from benchmarks.reference import reference_attack
 from benchmarks.speed import OURS, PUBLISHED, Row, Setting, command, parser
 from benchmarks.timing import Step
 from benchmarks.workbench import atd_task, first_batch
@@ -21,11 +20,9 @@ __all__ = ["ROWS", "build", "published_of"]
 _FEWER = ("run.precision=bfloat16", "atd.attack_start=carried")
 ROWS = {
     **PUBLISHED,
-    "reference": Row(published=True),
     **OURS,
     "ours, bfloat16, carried start, K = 3": Row(options=(*_FEWER, "atd.steps=3")),
 }
-"""`reference` is the published repository's own function, where a checkout is given."""
 
 
 def main() -> None:
@@ -37,9 +34,6 @@ def build(name: str, setting: Setting) -> Step:
     row = ROWS[name]
     task = atd_task(setting.config(row.options))
     (inliers, _), (outliers, _) = first_batch(task)
-    if name == "reference":
-        assert setting.reference is not None
-        return reference_attack(setting.reference, task, inliers, outliers)
     if not row.published:
         return lambda: task._attacked(0, inliers, outliers)
     published = published_of(task, row)

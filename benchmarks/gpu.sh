@@ -3,12 +3,11 @@
 #
 #   bash benchmarks/gpu.sh RESULTS [PART ...]
 #
-# PART is train_step, train_step_digits, attack, pretrain, scoring, pipeline or recipe; without any,
-# all but recipe. A part whose result lies in RESULTS is skipped, so the same command goes on where
+# PART is train_step, train_step_digits, attack, pretrain or recipe; without any, all but recipe. A part whose result lies in RESULTS is skipped, so the same command goes on where
 # it was stopped.
 #
 # `recipe` trains configs/cifar10.yaml for LIMIT seconds; call it again until it says it is finished
-# (data under DATA, run folder RUN). Scoring takes its detector once there is one.
+# (data under DATA, run folder RUN).
 #
 # DEVICE=cpu QUICK=1 tries the script anywhere. OPTIONS are added to every benchmark's command line.
 set -uo pipefail
@@ -29,7 +28,6 @@ failed=0
 benchmark() {
   local file="$results/$1.$device.json" extra=()
   [[ -s $file ]] && { echo "$1: done before"; return; }
-  [[ $1 == scoring && -f $run/detector/config.json ]] && extra=(--detector "$run/detector")
   [[ $1 == train_step_digits ]] && extra=(--width 16 data.image_size=16 data.channels=1
     backbone.stem_stride=2 backbone.activation=relu)
   timeout "$limit" "$python" -m "benchmarks.${1%_digits}" "${options[@]}" --output "$file" \
@@ -51,11 +49,11 @@ recipe() {
   esac
 }
 
-[[ $# -gt 0 ]] || set -- train_step train_step_digits attack pretrain scoring pipeline
+[[ $# -gt 0 ]] || set -- train_step train_step_digits attack pretrain
 for part in "$@"; do
   case $part in
     recipe) recipe ;;
-    train_step | train_step_digits | attack | pretrain | scoring | pipeline) benchmark "$part" ;;
+    train_step | train_step_digits | attack | pretrain) benchmark "$part" ;;
     *) echo "$part: no such part" >&2; exit 2 ;;
   esac
 done

@@ -6,7 +6,6 @@ The prose stands in `benchmarks/performance.template.md`; every number in it is 
 
     {{table NAME}}                        the table of NAME.DEVICE.json for each kind of device
     {{times NAME/DEVICE/ROW}}             how many times faster a row is than the published step
-    {{auroc DEVICE}}                      AUROC of every way to evaluate
 """
 
 from __future__ import annotations
@@ -20,7 +19,6 @@ from typing import Any
 
 from atd.errors import UserError, run_command
 from atd.files import write_text
-from benchmarks.pipeline import pipeline_table
 from benchmarks.speed_table import table
 
 __all__ = ["fill"]
@@ -68,7 +66,6 @@ def fill(template: str, found: Found) -> str:
     fields: dict[str, Callable[[str], str]] = {
         "table": lambda name: _tables(name, found),
         "times": lambda place: _times(place, found),
-        "auroc": lambda device: _aurocs(device, found),
     }
 
     def replaced(match: re.Match[str]) -> str:
@@ -84,11 +81,8 @@ def _tables(name: str, found: Found) -> str:
     parts = []
     for device, title in _DEVICES.items():
         result = found.get((name, device))
-        if result is None:
-            parts.append(f"**{title}**: not measured yet.")
-            continue
-        text = pipeline_table(result) if name == "pipeline" else table(result)
-        parts.append(f"**{title}**\n\n{text}")
+        text = ": not measured yet." if result is None else f"\n\n{table(result)}"
+        parts.append(f"**{title}**{text}")
     return "\n\n".join(parts)
 
 
@@ -96,13 +90,6 @@ def _times(place: str, found: Found) -> str:
     name, device, row = place.split("/", 2)
     rows = {item["name"]: item for item in found.get((name, device), {"rows": []})["rows"]}
     return f"{rows[row]['times_faster']['median']:.1f}" if row in rows else "(not measured)"
-
-
-def _aurocs(device: str, found: Found) -> str:
-    result = found.get(("scoring", device))
-    if result is None:
-        return "(not measured)"
-    return ", ".join(f"{name} {value:.6f}" for name, value in result["auroc"].items())
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Training and evaluation as published code does them, written here from its description.
+"""Training as published code does it, written here from its description.
 
 These are the plain steps that the benchmarks measure against: float32, contiguous images, the
 gradient of every parameter on the way computed in every attack step, ID images and outliers
@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from atd.detectors.atd import ATD
 from atd.training.losses import discriminator_loss, hat_loss, kl_per_sample
 
-__all__ = ["PublishedAtd", "PublishedHat", "contiguous", "plain_pgd", "published_scores"]
+__all__ = ["PublishedAtd", "PublishedHat", "plain_pgd"]
 
 Function = Callable[[Tensor], Tensor]
 
@@ -58,7 +58,7 @@ def _valid(delta: Tensor, images: Tensor) -> Tensor:
     return torch.max(torch.min(delta, 1 - images), -images)
 
 
-def contiguous(images: Tensor) -> Tensor:
+def _contiguous(images: Tensor) -> Tensor:
     """Images in the layout that torch makes by default."""
     return images.contiguous(memory_format=torch.contiguous_format)
 
@@ -116,8 +116,8 @@ class PublishedAtd:
         self.detector.requires_grad_(not self.spare)
         attacked = plain_pgd(
             lambda x: direction * self.detector.logits(x),
-            contiguous(images),
-            contiguous(noise),
+            _contiguous(images),
+            _contiguous(noise),
             epsilon=self.epsilon,
             steps=self.steps,
             size=self.size,
@@ -181,7 +181,7 @@ class PublishedHat:
 
     def step(self, images: Tensor, labels: Tensor) -> float:
         """One update; returns the loss."""
-        images = contiguous(images)
+        images = _contiguous(images)
         attacked = self._attack(images)
         self.model.train()
         with torch.no_grad():
@@ -209,32 +209,3 @@ class PublishedHat:
         )
         self.model.requires_grad_(True)
         return attacked
-
-
-def published_scores(
-    detector: ATD, images: Tensor, noise: Tensor, direction: int, *, epsilon: float, steps: int
-) -> Tensor:
-    """Attacked scores (N,) of a batch: plain PGD to its end for every image, no early exit.
-
-    The worst of the clean image and all iterates counts for each image, as it does in this
-    package; the published code takes the last iterate, by the same number of passes.
-
-    Args:
-        detector: Its parameters keep their gradients, as published.
-        images: (N, C, H, W) in [0, 1].
-        noise: Start within the ball, in [-1, 1].
-        direction: +1 raises scores, -1 lowers them.
-        epsilon: Radius.
-        steps: Gradient steps.
-    """
-    worst = torch.full((len(images),), -torch.inf, device=images.device)
-
-    def objective(x: Tensor) -> Tensor:
-        nonlocal worst
-        values = direction * detector.logits(x)
-        worst = torch.maximum(worst, values.detach())
-        return values
-
-    objective(images)
-    plain_pgd(objective, images, noise, epsilon=epsilon, steps=steps, size=2.5 * epsilon / steps)
-    return direction * worst

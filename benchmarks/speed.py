@@ -19,7 +19,7 @@ from atd.provenance import provenance
 from benchmarks.speed_table import table
 from benchmarks.timing import Spread, Step, interleave, peak_on_cuda, ratios, synchronise
 
-__all__ = ["OURS", "PUBLISHED", "Row", "Setting", "command", "finish", "measure", "parser"]
+__all__ = ["OURS", "PUBLISHED", "Row", "Setting", "command", "measure", "parser"]
 
 Record = dict[str, Any]
 
@@ -34,8 +34,6 @@ class Setting:
         width: Width of the PreActResNet-18.
         quick: A small version that only shows that everything works.
         overrides: Options of the config for every row.
-        reference: A checkout of the published repository, or None.
-        detector: A trained detector to evaluate, or None.
     """
 
     device: str
@@ -43,8 +41,6 @@ class Setting:
     width: int
     quick: bool = False
     overrides: tuple[str, ...] = ()
-    reference: Path | None = None
-    detector: Path | None = None
 
     def config(self, extra: Sequence[str] = ()) -> list[str]:
         """Overrides of the config for a row with these further options."""
@@ -103,34 +99,22 @@ def parser(description: str) -> argparse.ArgumentParser:
     options.add_argument("--width", type=int, default=64, help="width of the PreActResNet-18")
     options.add_argument("--repeats", type=int, help="timed rounds")
     options.add_argument("--quick", action="store_true", help="small: shows that it works")
-    options.add_argument("--reference", type=Path, help="a checkout of the published repository")
     options.add_argument("--output", type=Path, help="the JSON file to write")
     options.add_argument("--rows", nargs="+", metavar="NAME", help="only these, and the first")
     options.add_argument("overrides", nargs="*", metavar="key=value", help="for every row")
     return options
 
 
-def setting_from(arguments: argparse.Namespace, cpu_batch: int = 64) -> Setting:
-    """The setting of a command line.
-
-    Args:
-        arguments: From `parser`.
-        cpu_batch: The batch on a CPU where `--batch` names none.
-
-    Raises:
-        UserError: CUDA was asked for and is not there.
-    """
+def _setting(arguments: argparse.Namespace) -> Setting:
     cuda = arguments.device == "cuda"
     if cuda and not torch.cuda.is_available():
         raise UserError("--device cuda: no CUDA device is available; use --device cpu")
     return Setting(
         device=arguments.device,
-        batch=arguments.batch or (4 if arguments.quick else 128 if cuda else cpu_batch),
+        batch=arguments.batch or (4 if arguments.quick else 128 if cuda else 64),
         width=4 if arguments.quick else arguments.width,
         quick=arguments.quick,
         overrides=tuple(arguments.overrides),
-        reference=arguments.reference,
-        detector=getattr(arguments, "detector", None),
     )
 
 
@@ -145,24 +129,27 @@ def _command(
     name: str, rows: Mapping[str, Row], build: Build, options: argparse.ArgumentParser
 ) -> None:
     arguments = options.parse_intermixed_args()
-    setting = setting_from(arguments)
+    setting = _setting(arguments)
     chosen = _chosen(rows, arguments.rows, setting)
     default = 2 if arguments.quick else 20 if setting.device == "cuda" else 5
     started = time.monotonic()
     found = measure(chosen, build, setting, arguments.repeats or default)
-    finish(name, found, setting, arguments.output, started)
+    found |= {"benchmark": name, "seconds": time.monotonic() - started}
+    found["setting"] = dataclasses.asdict(setting)
+    found["provenance"] = provenance(None, seed=0, seconds=found["seconds"])
+    if arguments.output is not None:
+        write_text(arguments.output, json.dumps(found, indent=1))
+    print(table(found))
 
 
 def _chosen(rows: Mapping[str, Row], names: list[str] | None, setting: Setting) -> dict[str, Row]:
-    known = {name: row for name, row in rows.items() if setting.reference or name != "reference"}
     if names is None:
         # Compiling takes minutes; a quick try is to take seconds.
-        return {k: row for k, row in known.items() if not (setting.quick and row.compiled)}
+        return {k: row for k, row in rows.items() if not (setting.quick and row.compiled)}
     for name in names:
-        if name not in known:
-            raise UserError(f"--rows {name}: unknown; there are {', '.join(known)}")
-    first = next(iter(known))
-    return {name: row for name, row in known.items() if name in {first, *names}}
+        if name not in rows:
+            raise UserError(f"--rows {name}: unknown; there are {', '.join(rows)}")
+    return {name: row for name, row in rows.items() if name in {next(iter(rows)), *names}}
 
 
 def measure(rows: Mapping[str, Row], build: Build, setting: Setting, repeats: int) -> Record:
@@ -199,32 +186,3 @@ def measure(rows: Mapping[str, Row], build: Build, setting: Setting, repeats: in
 
 def _allocated(setting: Setting) -> int:
     return torch.cuda.memory_allocated() if setting.device == "cuda" else 0
-
-
-def finish(
-    name: str,
-    found: Record,
-    setting: Setting,
-    output: Path | None,
-    started: float,
-    show: Callable[[Record], str] = table,
-) -> None:
-    """Completes what was found by its setting and provenance, writes it as JSON and shows it.
-
-    Args:
-        name: The benchmark.
-        found: What it found.
-        setting: The setting.
-        output: The JSON file, or None.
-        started: The monotonic clock at the start.
-        show: Makes a table of what was found.
-    """
-    found |= {"benchmark": name, "seconds": time.monotonic() - started}
-    shown = dataclasses.asdict(setting)
-    shown["reference"] = setting.reference is not None
-    shown["detector"] = setting.detector.resolve().parent.name if setting.detector else ""
-    found["setting"] = shown
-    found["provenance"] = provenance(None, seed=0, seconds=found["seconds"])
-    if output is not None:
-        write_text(output, json.dumps(found, indent=1))
-    print(show(found))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["origin", "spread", "table"]
+__all__ = ["spread", "table"]
 
 _HEAD = "| step | seconds | times faster |"
 _RULE = "|---|---:|---:|"
@@ -15,7 +15,7 @@ def table(found: dict[str, Any]) -> str:
     cuda = found["setting"]["device"] == "cuda"
     lines = [_HEAD + " peak MiB |" * cuda, _RULE + "---:|" * cuda]
     lines += [_line(row, cuda) for row in found["rows"]]
-    return "\n".join([*lines, "", origin(found)])
+    return "\n".join([*lines, "", _origin(found)])
 
 
 def _line(row: dict[str, Any], cuda: bool) -> str:
@@ -36,13 +36,10 @@ def spread(values: dict[str, float], digits: int) -> str:
     return f"{median} ({low} to {high})"
 
 
-def origin(found: dict[str, Any]) -> str:
-    """Setting, ceilings and provenance in a few lines."""
+def _origin(found: dict[str, Any]) -> str:
+    """Setting and provenance in a few lines."""
     setting, facts = found["setting"], found["provenance"]
-    network = f"PreActResNet-18 of width {setting['width']}"
-    if setting.get("detector"):
-        network = f"the trained detector of {setting['detector']}"
-    size = f"Batch {setting['batch']} per side, {network}"
+    size = f"Batch {setting['batch']} per side, PreActResNet-18 of width {setting['width']}"
     options = " ".join(setting["overrides"])
     lines = [size + (f", `{options}`" if options else "") + (", quick" * setting["quick"]) + "."]
     torch_version = facts["versions"].get("torch", "?")

@@ -9,19 +9,15 @@ from typing import Any
 from atd.config import Config, load
 from atd.data.splits import DataSplits, load_splits
 from atd.training.adversarial_gan import AdversarialGan
+from atd.training.fits import untrained_backbone
 from atd.training.ingredients import Ingredients
-from atd.training.objectives import objective_of
 from atd.training.processes import Processes
 from atd.training.robust_pretraining import RobustPretraining
-from atd.training.tasks import (
-    adversarial_gan,
-    robust_pretraining,
-    untrained_backbone,
-)
+from atd.training.tasks import adversarial_gan, untrained_pretraining
 
-__all__ = ["PLAIN", "atd_task", "bundled_splits", "first_batch", "plain_config", "pretrain_task"]
+__all__ = ["atd_task", "first_batch", "pretrain_task"]
 
-PLAIN = (
+_PLAIN = (
     "run.precision=float32",
     "run.compile=false",
     "data.id=bundled:digits",
@@ -37,39 +33,32 @@ PLAIN = (
 """The CIFAR-10 networks, trained as published, on images that are at hand everywhere."""
 
 
-def plain_config(overrides: Sequence[str]) -> Config:
+def _plain_config(overrides: Sequence[str]) -> Config:
     """The recipe of `configs/cifar10.yaml` in float32, on bundled images of 32 pixels."""
-    return load("configs/cifar10.yaml", [*PLAIN, *overrides])
+    return load("configs/cifar10.yaml", [*_PLAIN, *overrides])
 
 
 @functools.cache
 def _splits(overrides: tuple[str, ...]) -> DataSplits:
-    return load_splits(plain_config(overrides))
+    return load_splits(_plain_config(overrides))
 
 
-def bundled_splits(overrides: Sequence[str]) -> DataSplits:
-    """The image sets of `plain_config(overrides)`, loaded once for the same options."""
-    return _splits(tuple(item for item in overrides if item.startswith(("data.", "loader."))))
+def _ingredients(overrides: Sequence[str]) -> Ingredients:
+    config = _plain_config(overrides)
+    of_images = tuple(item for item in overrides if item.startswith(("data.", "loader.")))
+    return Ingredients(config, _splits(of_images), Processes(config.run.device))
 
 
-def _ingredients(overrides: Sequence[str], splits: DataSplits | None) -> Ingredients:
-    config = plain_config(overrides)
-    return Ingredients(config, splits or bundled_splits(overrides), Processes(config.run.device))
-
-
-def atd_task(overrides: Sequence[str], splits: DataSplits | None = None) -> AdversarialGan:
+def atd_task(overrides: Sequence[str]) -> AdversarialGan:
     """The discriminator's training on an untrained backbone, ready for its first step."""
-    given = _ingredients(overrides, splits)
+    given = _ingredients(overrides)
     pixels = given.config.atd.features == "pixels"
     return adversarial_gan(given, None if pixels else untrained_backbone(given))
 
 
-def pretrain_task(overrides: Sequence[str], splits: DataSplits | None = None) -> RobustPretraining:
+def pretrain_task(overrides: Sequence[str]) -> RobustPretraining:
     """The backbone's robust training, ready for its first step."""
-    given = _ingredients(overrides, splits)
-    helped = objective_of(given.config.pretrain.objective).helped
-    helper = untrained_backbone(given, helper=True) if helped else None
-    return robust_pretraining(given, "pretrain", untrained_backbone(given), helper)
+    return untrained_pretraining("pretrain", _ingredients(overrides))
 
 
 def first_batch(task: AdversarialGan | RobustPretraining) -> Any:

@@ -9,14 +9,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from toys import Convolutional
 
 from atd.attacks import pgd
-from atd.attacks.starts import start_noise
-from atd.attacks.suite import member
-from atd.errors import UserError
-from atd.evaluation.scoring import attack_scores
-from atd.evaluation.worst import Attack
 from benchmarks import attack, pretrain, train_step
-from benchmarks.published import PublishedHat, plain_pgd, published_scores
-from benchmarks.reference import load_reference
+from benchmarks.published import PublishedHat, plain_pgd
 from benchmarks.speed import PUBLISHED, Setting
 from benchmarks.timing import Spread, interleave, ratios
 from benchmarks.workbench import atd_task, first_batch, pretrain_task
@@ -87,26 +81,6 @@ def test_published_hat_attacks_in_evaluation_mode_and_trains():
     assert not torch.equal(before, side.model.head.weight)
 
 
-def test_published_scores_are_those_of_the_evaluation(images):
-    detector = Convolutional().eval()
-    noise = start_noise(images.shape[1:], torch.arange(6), 0, 0)
-
-    class Held:
-        name = "held"
-
-        def __len__(self):
-            return 6
-
-        def fetch(self, indices):
-            return (255 * images[torch.as_tensor(indices)]).byte()
-
-    pixels = Held().fetch(range(6)).float() / 255
-    plain = published_scores(detector, pixels, noise, -1, **BALL)
-    attack = Attack(members=(member("pgd", BALL["steps"]),), epsilon=BALL["epsilon"])
-    ours = attack_scores(detector, Held(), attack, direction=-1)
-    assert plain.numpy() == pytest.approx(ours.attacked, abs=1e-5)
-
-
 @pytest.mark.parametrize("module", [train_step, pretrain])
 def test_ours_does_the_same_work_less_the_parameter_gradients(module):
     counts = []
@@ -131,33 +105,3 @@ def test_spread_and_ratios():
     assert (spread.low, spread.median, spread.high, spread.count) == (2.0, 3.0, 4.0, 5)
     assert Spread.of([7.0]).median == 7.0
     assert ratios([4.0, 9.0], [2.0, 3.0]) == [2.0, 3.0]
-
-
-STAND_IN = """
-calls = []
-def attack_pgd(forward, X, y, epsilon, alpha, attack_iters, restarts=1, norm="l_inf"):
-    calls.append((float(y[0]), attack_iters, float(forward(X).detach().max())))
-    return X * 0
-"""
-
-
-def test_a_reference_checkout_is_timed_as_its_script_calls_it(tmp_path):
-    (tmp_path / "pgd_attack.py").write_text(STAND_IN, encoding="utf-8")
-    setting = Setting("cpu", batch=4, width=4, quick=True, reference=tmp_path)
-    step = attack.build("reference", setting)
-    step()
-    calls = step.__closure__
-    module = next(cell.cell_contents for cell in calls if hasattr(cell.cell_contents, "attack_pgd"))
-    assert [call[:2] for call in module.calls] == [(1.0, 2), (0.0, 2)]
-    assert all(0 < call[2] < 1 for call in module.calls)
-
-
-@pytest.mark.parametrize(
-    ("text", "told"), [(None, "no pgd_attack.py"), ("x = 1", "attack_pgd"), ("1 / 0", "division")]
-)
-def test_a_bad_checkout_is_one_clear_line(tmp_path, text, told):
-    if text is not None:
-        (tmp_path / "pgd_attack.py").write_text(text, encoding="utf-8")
-    with pytest.raises(UserError, match=told) as error:
-        load_reference(tmp_path)
-    assert "\n" not in str(error.value)
