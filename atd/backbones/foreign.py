@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -34,8 +34,7 @@ class ForeignBackbone(Backbone):
         channels: Channels of an image.
         image_size: Height and width of an image.
         features: `last` or `multi`.
-        mean: Per-channel mean on [0, 1]; None means 0.
-        std: Per-channel standard deviation on [0, 1]; None means 1.
+        of: `mean` and `std`, as of every `Backbone`.
 
     Raises:
         UserError: The model fails on such images, gives something else than logits, or has no
@@ -50,8 +49,7 @@ class ForeignBackbone(Backbone):
         channels: int,
         image_size: int,
         features: Features,
-        mean: Sequence[float] | None = None,
-        std: Sequence[float] | None = None,
+        **of: Any,
     ) -> None:
         found = explored(without_chance(model), title, channels, image_size, _watched)
         if features == "multi" and not found.stages:
@@ -61,8 +59,7 @@ class ForeignBackbone(Backbone):
             channels=channels,
             classes=found.classes,
             features=features,
-            mean=mean,
-            std=std,
+            **of,
         )
         self.embedding_dim = found.embedding_dim
         if features == "last":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
@@ -40,8 +39,7 @@ def imported_backbone(
     channels: int,
     image_size: int,
     features: Features,
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
+    **of: Any,
 ) -> Backbone:
     """Makes a backbone of what the user's callable returns: a module for images in [0, 1].
 
@@ -54,8 +52,7 @@ def imported_backbone(
         channels: Channels of an image.
         image_size: Height and width of an image.
         features: `last` or `multi`.
-        mean: Per-channel mean on [0, 1]; None means 0.
-        std: Per-channel standard deviation on [0, 1]; None means 1.
+        of: `mean` and `std`, as of every `Backbone`.
 
     Raises:
         UserError: Nobody allowed it, it fails, or it returns something else.
@@ -72,8 +69,8 @@ def imported_backbone(
     if not isinstance(model, nn.Module):
         kind = type(model).__name__
         raise UserError(f"{key}: {title} returned a {kind}, not a torch.nn.Module")
-    common: dict[str, Any] = {"channels": channels, "mean": mean, "std": std}
     classes = explored(without_chance(model), title, channels, image_size, pixel_classes)
     if classes:
-        return DenseBackbone(model, title, classes=classes, **common)
-    return ForeignBackbone(model, title, image_size=image_size, features=features, **common)
+        return DenseBackbone(model, title, channels=channels, classes=classes, **of)
+    size = {"channels": channels, "image_size": image_size}
+    return ForeignBackbone(model, title, features=features, **size, **of)

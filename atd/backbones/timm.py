@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -29,8 +28,7 @@ class TimmBackbone(Backbone):
         classes: Number of ID classes.
         image_size: Height and width of an image; passed on to models built for one size.
         features: `last` is timm's own pooled output; `multi` needs `forward_intermediates`.
-        mean: Per-channel mean on [0, 1]; None means 0.
-        std: Per-channel standard deviation on [0, 1]; None means 1.
+        of: `mean` and `std`, as of every `Backbone`.
 
     Raises:
         UserError: timm is missing, the name is unknown, or the model cannot do what is asked.
@@ -44,8 +42,7 @@ class TimmBackbone(Backbone):
         classes: int,
         image_size: int,
         features: Features,
-        mean: Sequence[float] | None = None,
-        std: Sequence[float] | None = None,
+        **of: Any,
     ) -> None:
         model = without_chance(_create(name, channels, classes, image_size))
         if features == "multi" and not hasattr(model, "forward_intermediates"):
@@ -57,8 +54,7 @@ class TimmBackbone(Backbone):
             channels=channels,
             classes=classes,
             features=features,
-            mean=mean,
-            std=std,
+            **of,
         )
         self.embedding_dim = embedding.shape[1]
         self.model = model

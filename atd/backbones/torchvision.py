@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from atd.backbones.base import Features
 from atd.backbones.foreign import IMAGENET, ForeignBackbone
 from atd.errors import UserError, first_line
 
@@ -26,9 +25,7 @@ class TorchvisionBackbone(ForeignBackbone):
         channels: Channels of an image.
         classes: Number of ID classes.
         image_size: Height and width of an image; models built for one size get it.
-        features: `last` or `multi`.
-        mean: Per-channel mean on [0, 1]; None means 0.
-        std: Per-channel standard deviation on [0, 1]; None means 1.
+        of: `features`, `mean` and `std`, as of every `ForeignBackbone`.
 
     Raises:
         UserError: The name is unknown, or the model does not suit the images.
@@ -37,28 +34,13 @@ class TorchvisionBackbone(ForeignBackbone):
     customary = IMAGENET
 
     def __init__(
-        self,
-        name: str,
-        *,
-        channels: int,
-        classes: int,
-        image_size: int,
-        features: Features,
-        mean: Sequence[float] | None = None,
-        std: Sequence[float] | None = None,
+        self, name: str, *, channels: int, classes: int, image_size: int, **of: Any
     ) -> None:
         model = _create(name, classes, image_size)
         if channels != 3:
             _take_channels(model, channels)
-        super().__init__(
-            model,
-            f"torchvision:{name}",
-            channels=channels,
-            image_size=image_size,
-            features=features,
-            mean=mean,
-            std=std,
-        )
+        title = f"torchvision:{name}"
+        super().__init__(model, title, channels=channels, image_size=image_size, **of)
 
 
 def _create(name: str, classes: int, image_size: int) -> nn.Module:

@@ -62,46 +62,35 @@ def _main() -> None:
     named = [item for item in given.arguments if item not in overrides]
     if not named:
         raise UserError("name at least one detector folder, e.g. checkpoints/digits/detector")
-    _evaluate(named, given.config, overrides, given.output, given.require)
+    _evaluate(named, overrides, given)
 
 
-def _evaluate(
-    named: list[str],
-    config_file: str | None,
-    overrides: list[str],
-    output: str | None,
-    required: list[str],
-) -> None:
+def _evaluate(named: list[str], overrides: list[str], given: argparse.Namespace) -> None:
     from atd.assessment import assess
     from atd.evaluation.candidates import load_candidates
     from atd.evaluation.record import may_download, recorded_config, refuse_training_options
-    from atd.evaluation.requirements import parse_conditions, unmet
+    from atd.evaluation.requirements import parse_conditions, unmet_by_any
     from atd.threads import set_threads
     from atd.training.contact import in_contact
     from atd.training.processes import Processes
 
-    conditions = parse_conditions(required)
+    conditions = parse_conditions(given.require)
     refuse_training_options(overrides)
     candidates = load_candidates(named, overrides)
     config = (
-        load(config_file, overrides)
-        if config_file
+        load(given.config, overrides)
+        if given.config
         else recorded_config(candidates.first, named[0], overrides)
     )
     config = candidates.fitted(config)
-    candidates.claim(output, config)
-    downloads = may_download(config_file, overrides)
+    candidates.claim(given.output, config)
+    downloads = may_download(given.config, overrides)
     set_threads(config.run.threads)
     processes = Processes(config.run.device, config.run.timeout_minutes)
     with in_contact(processes, lambda: "the evaluation"):
         found = assess(candidates, config, processes, conditions, downloads=downloads)
         processes.close()
-    lines = [
-        f"{item.results.detector.name}: {line}" if len(found) > 1 else line
-        for item in found
-        for line in unmet(conditions, item.results)
-    ]
-    if lines:
+    if lines := unmet_by_any(conditions, [item.results for item in found]):
         print("\n".join(f"not met: {printable(line)}" for line in lines), file=sys.stderr)
         raise SystemExit(3)
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
-import functools
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self, final
 
@@ -22,7 +21,7 @@ from atd.detectors.config import DetectorConfig
 from atd.detectors.fitting import FitData
 from atd.detectors.identity import house_digest, source_digest
 from atd.detectors.info import DetectorInfo, Need
-from atd.detectors.inputs import Images, image_batches, require_floats
+from atd.detectors.inputs import Images, image_batches, only_floats
 from atd.detectors.stored import StoredDetector
 from atd.errors import UserError
 
@@ -56,7 +55,7 @@ class Detector(nn.Module, StoredDetector, ABC, library_name="atd"):
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)
         if "forward" in vars(cls):
-            cls.forward = _only_floats(cls.forward)  # type: ignore[assignment, method-assign]
+            cls.forward = only_floats(cls.forward)  # type: ignore[assignment, method-assign]
 
     def __init__(
         self,
@@ -297,21 +296,3 @@ class Detector(nn.Module, StoredDetector, ABC, library_name="atd"):
                 "atd.calibrate DETECTOR --id IMAGES"
             )
         return self.calibration.p_values(self.score(images))
-
-
-def _only_floats(forward: Callable[[Any, Tensor], Tensor]) -> Callable[[Any, Tensor], Tensor]:
-    """Lets a kind's `forward` see images of the right type and shape only.
-
-    Within `torch.inference_mode`, where nothing can turn gradients on, it is left for the call.
-    """
-
-    @functools.wraps(forward)
-    def checked(self: Detector, images: Tensor) -> Tensor:
-        require_floats(images, self.config.channels, self.config.image_size)
-        self.require_fitted()
-        if torch.compiler.is_compiling() or not torch.is_inference_mode_enabled():
-            return forward(self, images)
-        with torch.inference_mode(False), torch.no_grad():
-            return forward(self, images.clone())
-
-    return checked

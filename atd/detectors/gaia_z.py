@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, Any, Self
+from typing import Any, Self
 
 from torch import Tensor
 
 from atd.backbones.activations import is_normalisation, record, require_layers
 from atd.backbones.base import Backbone
 from atd.backbones.smoothing import SmoothCorners
-from atd.config.ranges import Range
-from atd.config.values import settle
 from atd.detectors.base import Detector, DetectorInfo
 from atd.detectors.fitting import FitData
 from atd.detectors.inner_gradients import (
     Statistic,
-    StatisticName,
+    StatisticOptions,
     channels_of,
     gradients_at,
     in_parts,
@@ -25,20 +22,6 @@ from atd.detectors.inner_gradients import (
 )
 
 __all__ = ["GaiaZ"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GaiaZOptions:
-    """Options of GAIA-Z."""
-
-    statistic: StatisticName = "auto"
-    """What is read off a gradient: `zeros` (the paper), `share` or `spread` (ours, for networks
-    without rectifiers); `auto` is `zeros` on networks of rectifiers and `share` on others."""
-    tau: Annotated[float, Range(0, 100)] = 0.1
-    """Threshold of `share`, in units of the root mean square of a layer's gradient."""
-
-    def __post_init__(self) -> None:
-        settle(self, "detector")
 
 
 class GaiaZ(Detector):
@@ -53,7 +36,7 @@ class GaiaZ(Detector):
     """
 
     kind = "gaia_z"
-    Options = GaiaZOptions
+    Options = StatisticOptions
     info = DetectorInfo(
         title="GAIA-Z",
         paper="Chen et al., 2023, arXiv:2311.09620",
@@ -64,9 +47,11 @@ class GaiaZ(Detector):
     )
 
     backbone: Backbone
-    options: GaiaZOptions
+    options: StatisticOptions
 
-    def __init__(self, backbone: Backbone, options: GaiaZOptions | None = None, **of: Any) -> None:
+    def __init__(
+        self, backbone: Backbone, options: StatisticOptions | None = None, **of: Any
+    ) -> None:
         super().__init__(backbone, options, **of)
         require_normalisation(backbone, self.kind)
         self.statistic = Statistic.of(self.options.statistic, self.options.tau, backbone)

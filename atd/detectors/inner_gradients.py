@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
@@ -12,12 +12,15 @@ from torch import Tensor, nn
 from atd.backbones.activations import is_normalisation
 from atd.backbones.base import Backbone
 from atd.backbones.smoothing import makes_zeros
+from atd.config.ranges import Range
+from atd.config.values import settle
 from atd.detectors.fitting import FitData
 from atd.errors import UserError
 
 __all__ = [
     "Statistic",
     "StatisticName",
+    "StatisticOptions",
     "channels_of",
     "gradients_at",
     "in_parts",
@@ -32,6 +35,20 @@ _SOFT = 0.3
 """Where the soft count of non-zero places is one half; of 0.1, 0.3 and 1 the one that gave attacks
 the most."""
 _TINY = 1e-20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatisticOptions:
+    """What is read off a gradient: the options of GAIA-Z, and some of S & I."""
+
+    statistic: StatisticName = "auto"
+    """`zeros` (GAIA's paper), `share` or `spread` (ours, for networks without rectifiers); `auto`
+    is `zeros` on networks of rectifiers and `share` on others."""
+    tau: Annotated[float, Range(0, 100)] = 0.1
+    """Threshold of `share`, in units of the root mean square of a layer's gradient."""
+
+    def __post_init__(self) -> None:
+        settle(self, "detector")
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,7 +17,10 @@ from atd.data.python_images import OneImage, misshapen, pixels_of, require_pixel
 from atd.errors import UserError
 from atd.inference import as_float
 
-__all__ = ["Images", "image_batches", "require_floats"]
+if TYPE_CHECKING:
+    from atd.detectors.base import Detector
+
+__all__ = ["Images", "image_batches", "only_floats", "require_floats"]
 
 Images = Tensor | np.ndarray[Any, Any] | OneImage | Sequence[OneImage]
 """uint8 or float in [0, 1]: a tensor (N, C, H, W) or an array (N, C, H, W) or (N, H, W, C); one
@@ -37,6 +41,24 @@ def require_floats(images: Tensor, channels: int, size: int) -> None:
         )
     if images.ndim != 4 or tuple(images.shape[1:]) != (channels, size, size):
         raise UserError(misshapen(images.shape, channels, size))
+
+
+def only_floats(forward: Callable[[Any, Tensor], Tensor]) -> Callable[[Any, Tensor], Tensor]:
+    """Lets a kind's `forward` see images of the right type and shape only.
+
+    Within `torch.inference_mode`, where nothing can turn gradients on, it is left for the call.
+    """
+
+    @functools.wraps(forward)
+    def checked(self: Detector, images: Tensor) -> Tensor:
+        require_floats(images, self.config.channels, self.config.image_size)
+        self.require_fitted()
+        if torch.compiler.is_compiling() or not torch.is_inference_mode_enabled():
+            return forward(self, images)
+        with torch.inference_mode(False), torch.no_grad():
+            return forward(self, images.clone())
+
+    return checked
 
 
 def image_batches(

@@ -15,12 +15,11 @@ from atd.backbones.activations import Recording, is_normalisation, record, requi
 from atd.backbones.base import Backbone
 from atd.backbones.smoothing import SmoothCorners
 from atd.config.ranges import Range
-from atd.config.values import settle
 from atd.detectors.base import Detector, DetectorInfo
 from atd.detectors.fitting import FitData
 from atd.detectors.inner_gradients import (
     Statistic,
-    StatisticName,
+    StatisticOptions,
     channels_of,
     gradients_at,
     in_parts,
@@ -33,8 +32,8 @@ __all__ = ["SplittingIntegrating"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SplittingIntegratingOptions:
-    """Options of S & I."""
+class SplittingIntegratingOptions(StatisticOptions):
+    """Options of S & I; the paper says only that layers are aggregated as GAIA does."""
 
     variant: Literal["released", "paper"] = "released"
     """`released`: what the authors' code computes, which made their numbers; `paper`: the
@@ -45,13 +44,6 @@ class SplittingIntegratingOptions:
     """Points T of the path at which gradients are taken, its beginning included."""
     eta: Annotated[float, Range(0, 100)] = 0.001
     """Length of a step in each element of an activation."""
-    statistic: StatisticName = "auto"
-    """As in `gaia_z`; the paper says only that layers are aggregated as GAIA does."""
-    tau: Annotated[float, Range(0, 100)] = 0.1
-    """As in `gaia_z`."""
-
-    def __post_init__(self) -> None:
-        settle(self, "detector")
 
 
 @dataclass(frozen=True)

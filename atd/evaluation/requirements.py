@@ -18,7 +18,14 @@ from atd.evaluation.results import Results
 from atd.evaluation.smoothing import Smoothing
 from atd.metrics import CONDITIONS, METRICS
 
-__all__ = ["Condition", "parse_conditions", "require_certified", "require_sets", "unmet"]
+__all__ = [
+    "Condition",
+    "parse_conditions",
+    "require_certified",
+    "require_sets",
+    "unmet",
+    "unmet_by_any",
+]
 
 _CERTIFIED = "certified@"
 
@@ -173,6 +180,19 @@ def unmet(conditions: Sequence[Condition], results: Results) -> list[str]:
         if not _COMPARE[condition.sign](found, condition.number):
             lines.append(f"{condition.text}: it is {found:.4f}")
     return lines
+
+
+def unmet_by_any(conditions: Sequence[Condition], several: Sequence[Results]) -> list[str]:
+    """`unmet` of several results; with more than one, a line begins with its detector's name.
+
+    Raises:
+        UserError: As `unmet`.
+    """
+    return [
+        f"{results.detector.name}: {line}" if len(several) > 1 else line
+        for results in several
+        for line in unmet(conditions, results)
+    ]
 
 
 def _values(results: Results) -> dict[str, float]:

@@ -12,7 +12,7 @@ from atd.attacks import pgd, straight_through
 from atd.detectors import inner_gradients
 from atd.detectors.fitting import FitData
 from atd.detectors.gaia_a import GaiaA, GaiaAOptions
-from atd.detectors.gaia_z import GaiaZ, GaiaZOptions
+from atd.detectors.gaia_z import GaiaZ
 from atd.detectors.splitting_integrating import SplittingIntegrating
 from atd.errors import UserError
 
@@ -20,7 +20,7 @@ NORMS = (nn.BatchNorm2d, nn.GroupNorm)
 
 
 def gaia_z(network, **options):
-    return GaiaZ(network, GaiaZOptions(**options), image_size=SIZE)
+    return GaiaZ(network, GaiaZ.Options(**options), image_size=SIZE)
 
 
 def watched(network, images):
