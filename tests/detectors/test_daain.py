@@ -188,13 +188,30 @@ def test_options_have_ranges():
     assert DAAINOptions(radius="null", head="euclidean").radius is None
 
 
-def test_a_detector_on_a_network_of_pixel_classes_is_saved_and_attacked(tmp_path):
-    architecture = "import:nets:segments"
-    allow_import(architecture)
-    config = BackboneConfig(architecture=architecture)
+@pytest.fixture
+def network():
+    """A network that gives classes of every pixel."""
+    allow_import("import:nets:segments")
+    config = BackboneConfig(architecture="import:nets:segments")
     network = build_backbone(config, channels=3, classes=1, image_size=8)
     with torch.no_grad():  # as a training would
         network.model[0][1].running_mean += 0.1
+    return network
+
+
+@pytest.mark.slow
+def test_on_a_network_of_pixel_classes_it_is_exported_for_any_batch(network, tmp_path):
+    images = torch.rand(32, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    detector = atd.fit("daain", network, images, **SMALL)
+    folder = export_detector(detector, tmp_path / "export", ["pt2", "onnx"])
+    program = torch.export.load(folder / "detector.pt2").module()
+    pixels = (images * 255).round().to(torch.uint8)
+    for count in (0, 1, 2, 7):
+        scores = program(pixels[:count]).detach()
+        torch.testing.assert_close(scores, detector.score(pixels[:count]), rtol=1e-4, atol=1e-4)
+
+
+def test_a_detector_on_a_network_of_pixel_classes_is_saved_and_attacked(network, tmp_path):
     images = torch.rand(32, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     detector = atd.fit("daain", network, images, **SMALL)
     detector.save_pretrained(tmp_path / "detector")
