@@ -13,6 +13,7 @@ from atd.backbones import allow_import, build_backbone
 from atd.config import BackboneConfig
 from atd.detectors.base import Detector
 from atd.detectors.daain import DAAIN, DAAINOptions
+from atd.detectors.export import export_detector
 from atd.errors import UserError
 from atd.metrics import auroc
 from tests.detectors.fitted_kinds import (
