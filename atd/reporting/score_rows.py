@@ -53,7 +53,7 @@ def _word(value: Any) -> Any:
 
 def _cell(text: str, prefix: str) -> str:
     shown = printable(text, max(len(text), 1000))
-    return prefix + shown if shown.startswith(_FORMULA) else shown
+    return prefix + shown if shown.lstrip().startswith(_FORMULA) else shown
 
 
 def _utf8(text: str) -> str:

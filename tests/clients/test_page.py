@@ -185,17 +185,18 @@ def test_dropped_and_pasted_pictures(browser, address, pictures, tmp_path):
     tab = visit(browser, address)
     tab.wait_for_selector("#drop:visible")
     content = list((pictures / "exact size.png").read_bytes())
-    give = """([kind, property, content]) => {
+    give = """([kind, property, content, name]) => {
       const data = new DataTransfer();
-      data.items.add(new File([new Uint8Array(content)], `${kind}.png`));
+      data.items.add(new File([new Uint8Array(content)], name));
       dispatchEvent(new (kind === "drop" ? DragEvent : ClipboardEvent)(kind, {[property]: data}));
     }"""
-    tab.evaluate(give, ["drop", "dataTransfer", content])
+    tab.evaluate(give, ["drop", "dataTransfer", content, "=1\n\u202eé\U000e0001.png"])
     tab.wait_for_selector(".card.in, .card.out")
-    tab.evaluate(give, ["paste", "clipboardData", content])
+    tab.evaluate(give, ["paste", "clipboardData", content, "paste.png"])
     tab.wait_for_selector(".card >> nth=1")
     rows = scores_of(tab, tmp_path)
-    assert [row["path"] for row in rows] == ["drop.png", "paste.png"]
+    hidden = r"./=1\n\u202eé\U000e0001.png"  # as `atd.score` writes it
+    assert [row["path"] for row in rows] == [hidden, "paste.png"]
     assert rows[0]["score"] == rows[1]["score"] is not None
     tab.click("#clear")
     assert tab.is_hidden("#results")

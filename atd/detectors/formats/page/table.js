@@ -1,6 +1,7 @@
 /* The results as the CSV that `atd.score` writes, which no spreadsheet runs as a formula. */
 
-const FORMULA = /^[=+\-@\uff1d\uff0b\uff0d\uff20]/;
+const FORMULA = /^\s*[=+\-@\uff1d\uff0b\uff0d\uff20]/;
+const HIDDEN = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu; // what a terminal or an editor may act upon
 
 /**
  * @param {{path: string, score?: number, error?: string}[]} pictures Those that wait are left out.
@@ -23,11 +24,16 @@ export function asCsv(pictures, threshold) {
 }
 
 function shown(text, prefix) {
-  const plain = text.replace(
-    /[\u0000-\u001f\u007f]/g,
-    (character) => `\\x${character.charCodeAt(0).toString(16).padStart(2, "0")}`,
-  );
+  const plain = text.replace(HIDDEN, escaped);
   return FORMULA.test(plain) ? prefix + plain : plain;
+}
+
+/** A character as Python writes it: \n, \x7f, \u202e. */
+function escaped(character) {
+  const code = character.codePointAt(0);
+  const short = { 9: "\\t", 10: "\\n", 13: "\\r" }[code];
+  const [letter, digits] = code < 0x100 ? ["x", 2] : code < 0x10000 ? ["u", 4] : ["U", 8];
+  return short ?? `\\${letter}${code.toString(16).padStart(digits, "0")}`;
 }
 
 function quoted(value) {
