@@ -3,7 +3,7 @@
 A fenced block after a line `<!-- example -->` is run as it stands, `<!-- example slow -->` only by
 `-m slow`. The commands of a document run one after the other in one folder, then its blocks in
 Python as one file, and find there what a reader has after the README's first command, made small:
-`checkpoints/digits/detector`, the same again in `checkpoints/mine`, `my/images` (class folders),
+`checkpoints/digits/detector`, the same in `checkpoints/mine/detector`, `my/images` (class folders),
 `other/images`, `scans` and `photo.png`. In Python `images` is a batch, float in [0, 1], that fits
 the detector.
 """
@@ -60,8 +60,8 @@ def examples(*, slow: bool) -> list[str]:
 @pytest.fixture
 def folder(tiny_run, tmp_path):
     """What a reader has at hand."""
-    for name in ("digits", "mine"):
-        shutil.copytree(tiny_run.folder, tmp_path / "checkpoints" / name)
+    shutil.copytree(tiny_run.folder, tmp_path / "checkpoints" / "digits")
+    shutil.copytree(tiny_run.folder / "detector", tmp_path / "checkpoints" / "mine" / "detector")
     for name in ("train.py", "evaluate.py", "configs", "examples"):
         (tmp_path / name).symlink_to(ROOT / name)
     generator = np.random.default_rng(0)
