@@ -66,5 +66,6 @@ class DetectorConfig:
     def __post_init__(self) -> None:
         settle(self, "")
         require(self.channels != 2, "channels", self.channels, "1 or 3")
+        require(self.score == SCORE_DIRECTION, "score", self.score[:80], repr(SCORE_DIRECTION))
         named = bool(_NAME.fullmatch(self.name)) and self.name.strip(". ") != ""
         require(named, "name", repr(self.name)[:80], "a name of 1 to 100 characters, not a path")

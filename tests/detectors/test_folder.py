@@ -218,6 +218,7 @@ DAMAGE = {
     "threshold infinite": (config(threshold=float("inf")), "threshold"),
     "threshold is text": (config(threshold="0.5"), "threshold"),
     "huge threshold": (config(threshold=10**400), "threshold"),
+    "another direction": (config(score="raw logit; smaller = more likely OOD"), "score"),
     "name is a path": (config(name="../../x"), "name"),
     "name is absolute": (config(name="/tmp/x"), "name"),
     "name is above": (config(name=".."), "name"),

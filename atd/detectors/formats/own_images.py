@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from atd.data.altered import altered
-from atd.data.decoding import read_image
+from atd.data.decoding import UnreadableImage, read_image
 from atd.data.given import given_images, require_given
 from atd.data.images import HeldPixels, ImageSet
 from atd.data.listing import LeftOut
@@ -56,7 +56,7 @@ def read_own_images(
         config: The detector's, for the size of an image.
 
     Raises:
-        UserError: There are too few images, or one cannot be read.
+        UserError: There are too few images that can be read.
     """
     inside = _read(id_names, config, "--calibration")
     used, kept = inside[::2], inside[1::2]
@@ -74,15 +74,20 @@ def _read(names: Sequence[str | Path], config: DetectorConfig, option: str) -> T
     require_given(given)
     left_out = LeftOut()
     paths = list(given_images(given, left_out))
+    rows = torch.linspace(0, len(paths) - 1, min(len(paths), _MOST)).long().tolist()
+    found = []
+    for path in (paths[row] for row in rows):
+        try:
+            found.append(read_image(path, config.channels, config.image_size, config.scale))
+        except UnreadableImage:
+            left_out.add("unreadable image(s)", path)
     if left_out:
         notice(f"{option}: {left_out.total} left out: {left_out}")
-    if len(paths) < LEAST:
+    if len(found) < LEAST:
         raise UserError(
-            f"{option} {_joined(names)}: {len(paths)} image(s); name {LEAST} or more, better 500"
+            f"{option} {_joined(names)}: {len(found)} image(s); name {LEAST} or more, better 500"
         )
-    rows = torch.linspace(0, len(paths) - 1, min(len(paths), _MOST)).long().tolist()
-    size, channels = config.image_size, config.channels
-    return torch.stack([read_image(paths[row], channels, size, config.scale) for row in rows])
+    return torch.stack(found)
 
 
 def _joined(names: Sequence[str | Path]) -> str:

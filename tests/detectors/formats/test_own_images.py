@@ -49,12 +49,20 @@ def test_many_are_thinned_over_the_whole(tmp_path, monkeypatch):
     assert max(levels(found.calibration) | levels(found.inside)) == 199.0
 
 
-def test_too_few_missing_and_corrupt_images_are_refused(tmp_path):
+def test_too_few_and_missing_images_are_refused(tmp_path):
     folder = write(tmp_path / "id", LEAST - 1)
     with pytest.raises(UserError, match=rf"--calibration .*id: {LEAST - 1} image\(s\); name"):
         read_own_images([folder], [], CONFIG)
     with pytest.raises(UserError, match="no such file"):
         read_own_images([tmp_path / "none"], [], CONFIG)
+
+
+def test_corrupt_images_are_left_out_and_told(tmp_path, capsys):
+    folder = write(tmp_path / "id", LEAST)
     (folder / "broken.png").write_bytes(b"\x89PNG but not")
-    with pytest.raises(UserError, match=r"broken\.png"):
+    found = read_own_images([folder], [], CONFIG)
+    assert len(found.calibration) + len(found.inside) == LEAST
+    assert "--calibration: 1 left out: 1 unreadable image(s)" in capsys.readouterr().err
+    (folder / "0000.png").write_bytes(b"")
+    with pytest.raises(UserError, match=rf"id: {LEAST - 1} image\(s\); name"):
         read_own_images([folder], [], CONFIG)
