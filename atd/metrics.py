@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from statistics import fmean
 from typing import TypedDict
 
 import numpy as np
@@ -226,17 +227,13 @@ def threshold_at(id_scores: npt.ArrayLike, acceptance: float = 0.95) -> float:
 
 def mean_metrics(items: Sequence[MeanMetrics]) -> MeanMetrics:
     """The plain mean of each single-number metric over one or more data sets."""
-
-    def mean(values: list[float]) -> float:
-        return math.fsum(values) / len(values)
-
     return MeanMetrics(
-        auroc=mean([item["auroc"] for item in items]),
-        fpr95_id=mean([item["fpr95_id"] for item in items]),
-        fpr95_ood=mean([item["fpr95_ood"] for item in items]),
-        aupr_in=mean([item["aupr_in"] for item in items]),
-        aupr_out=mean([item["aupr_out"] for item in items]),
-        detection_error=mean([item["detection_error"] for item in items]),
+        auroc=fmean([item["auroc"] for item in items]),
+        fpr95_id=fmean([item["fpr95_id"] for item in items]),
+        fpr95_ood=fmean([item["fpr95_ood"] for item in items]),
+        aupr_in=fmean([item["aupr_in"] for item in items]),
+        aupr_out=fmean([item["aupr_out"] for item in items]),
+        detection_error=fmean([item["detection_error"] for item in items]),
     )
 
 

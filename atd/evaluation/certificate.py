@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import fields
+from statistics import fmean
 
 import numpy as np
 
@@ -94,7 +95,7 @@ def certify(
         confidence=smoothing.confidence,
         error=smoothing.error(images),
         images=images,
-        smoothed=_mean([_smoothed(inside, outside[name]) for name in averaged]),
+        smoothed=fmean([_smoothed(inside, outside[name]) for name in averaged]),
         mean=_mean_points([datasets[name] for name in averaged]),
         datasets=datasets,
         attack=noise.attack,
@@ -145,13 +146,9 @@ def _attacked(
     return _smoothed(*noisy_scores(detector, jobs, noise, settings, tick))
 
 
-def _mean(values: Sequence[float]) -> float:
-    return math.fsum(values) / len(values)
-
-
 def _mean_points(sets: Sequence[list[CertifiedAuroc]]) -> list[CertifiedAuroc]:
     names = [item.name for item in fields(CertifiedAuroc)]
     return [
-        CertifiedAuroc(**{name: _mean([getattr(point, name) for point in at]) for name in names})
+        CertifiedAuroc(**{name: fmean([getattr(point, name) for point in at]) for name in names})
         for at in zip(*sets, strict=True)
     ]

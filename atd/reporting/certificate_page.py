@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, TypeVar
 from atd.evaluation.certified import Attempt, Certificate, CertifiedAuroc
 from atd.reporting.certificate import draw_certificate
 from atd.reporting.drawing import footer, grid
-from atd.reporting.figure_rows import FigureRow, by_setting, refusals
+from atd.reporting.figure_rows import FigureRow, refusals
 from atd.reporting.markdown import verbatim
-from atd.reporting.table_parts import provenance_section
+from atd.reporting.table_parts import by_setting, page_of
 from atd.reporting.wording import fraction_255, percent, plural
 
 if TYPE_CHECKING:
@@ -94,10 +94,10 @@ def certificate_page(rows: Sequence[CertifiedRow], picture: str) -> str:
     parts = [_ABOUT]
     if any(row.certificate for row in rows):
         parts.append(f"![Certified AUROC against the L2 radius]({picture})")
-    for head, names in by_setting(rows, "certificate").items():
+    for head, names in by_setting(rows, "certificate", lambda row: row.name).items():
         of_setting = [row for found in names.values() for row in found]
         parts.append(head + _section(of_setting) + refusals(of_setting))
-    return "\n\n".join([*parts, _MEANING, provenance_section([row.provenance for row in rows])])
+    return page_of(rows, *parts, _MEANING)
 
 
 def _section(rows: Sequence[CertifiedRow]) -> str:

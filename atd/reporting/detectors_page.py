@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from atd.records import to_json
 from atd.reporting.kind_rows import KindRow, sections_of
 from atd.reporting.kinds import kinds_table
-from atd.reporting.table_parts import missing_words
-from atd.reporting.wording import measured_on
+from atd.reporting.table_parts import missing_words, page_of
 
 __all__ = ["detectors_page", "objectives_page"]
 
@@ -98,9 +96,4 @@ def _missing(rows: Mapping[str, KindRow], order: Sequence[str]) -> list[str]:
 
 
 def _page(title: str, introduction: str, *parts: str, rows: Mapping[str, KindRow]) -> str:
-    facts = [to_json(row.provenance) for row in rows.values()]
-    told = (
-        "## Where the numbers come from\n\nEvery row with its options is in the JSON file of the "
-        f"same name:\n\n{measured_on(facts)}"
-    )
-    return "\n\n".join([f"# {title}", introduction, *parts, told]) + "\n"
+    return page_of(rows.values(), f"# {title}", introduction, *parts)

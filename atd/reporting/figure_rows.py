@@ -1,16 +1,14 @@
-"""What the pages of figures have in common: rows of detectors by setting and name."""
+"""What the pages of figures have in common: rows of detectors."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 from atd.evaluation.results import Provenance
 from atd.reporting.markdown import escaped, verbatim
-from atd.reporting.table_parts import heading
 
-__all__ = ["FigureRow", "by_setting", "refusals"]
+__all__ = ["FigureRow", "refusals"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,17 +34,6 @@ class FigureRow:
     attack: str = ""
     images: int = 0
     refused: str = ""
-
-
-Row = TypeVar("Row", bound=FigureRow)
-
-
-def by_setting(rows: Sequence[Row], what: str) -> dict[str, dict[str, list[Row]]]:
-    """The rows by heading of their setting, with the command that makes them, and by name."""
-    found: dict[str, dict[str, list[Row]]] = {}
-    for row in rows:
-        found.setdefault(heading(row, what), {}).setdefault(row.name, []).append(row)
-    return found
 
 
 def refusals(rows: Sequence[FigureRow]) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from atd.reporting.drawing import BLUE, COLOURS, VERMILION, footer, grid, save
-from atd.reporting.findings_page import ATTACKS, FindingRow, Group, both_attacked, by_setting
+from atd.reporting.findings_page import ATTACKS, FindingRow, Group, both_attacked, by_recipe
 from atd.reporting.wording import plural
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def draw_findings(rows: Sequence[FindingRow], page: Path) -> list[str]:
     Returns:
         Names of the files.
     """
-    group = next(iter(by_setting(rows).values()))
+    group = next(iter(by_recipe(rows).values()))
     drawings = {"auroc": _auroc_figure, "logits": _logit_figure}
     names = [f"{page.stem}_{name}.png" for name in drawings]
     for name, draw in zip(names, drawings.values(), strict=True):

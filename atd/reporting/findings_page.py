@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from atd.evaluation.results import Provenance
 from atd.metrics import CONDITIONS
 from atd.reporting.markdown import escaped, verbatim
-from atd.reporting.table_parts import heading, missing_words, provenance_section, short_verdict
+from atd.reporting.table_parts import by_setting, missing_words, page_of, short_verdict, table
 from atd.reporting.wording import interval, member_words, percent, plural
 
-__all__ = ["ATTACKS", "FindingRow", "Group", "both_attacked", "by_setting", "findings_page"]
+__all__ = ["ATTACKS", "FindingRow", "Group", "both_attacked", "by_recipe", "findings_page"]
 
 
 @dataclass(frozen=True)
@@ -124,26 +124,21 @@ def findings_page(
         pictures: Files beside the page.
         whole: All recipes that a whole page has.
     """
-    settings = by_setting(rows)
+    settings = by_recipe(rows)
     shown = "\n\n".join(f"![{_ALT[name.rpartition('_')[2]]}]({name})" for name in pictures)
-    return "\n\n".join(
-        [
-            f"# How much of ATD's published robustness is real?\n\n{_INTRODUCTION}",
-            *(_section(head, group, whole) for head, group in settings.items()),
-            shown,
-            f"## What the released code does\n\n{_DIFFERENCES}",
-            f"## What differs from the paper\n\n{_DIFFERS}",
-            provenance_section([row.provenance for row in rows]),
-        ]
+    return page_of(
+        rows,
+        f"# How much of ATD's published robustness is real?\n\n{_INTRODUCTION}",
+        *(_section(head, group, whole) for head, group in settings.items()),
+        shown,
+        f"## What the released code does\n\n{_DIFFERENCES}",
+        f"## What differs from the paper\n\n{_DIFFERS}",
     )
 
 
-def by_setting(rows: Sequence[FindingRow]) -> dict[str, Group]:
+def by_recipe(rows: Sequence[FindingRow]) -> dict[str, Group]:
     """Rows by the heading of their setting, and there by recipe."""
-    found: dict[str, Group] = {}
-    for row in rows:
-        found.setdefault(heading(row, "findings"), {}).setdefault(row.recipe, []).append(row)
-    return found
+    return by_setting(rows, "findings", lambda row: row.recipe)
 
 
 def _section(head: str, group: Group, whole: Sequence[str]) -> str:
@@ -187,10 +182,8 @@ def both_attacked(rows: Sequence[FindingRow], attack: str) -> float:
 def _attack_table(group: Group) -> str:
     conditions = [name for name in CONDITIONS if name != "clean"]
     head = [f"{title}: {name}" for title in ATTACKS.values() for name in conditions]
-    lines = [
-        f"| recipe | options | seeds | clean | {' | '.join(head)} | verdict |",
-        f"|---|---|---:|---:|{'---:|' * len(head)}---|",
-    ]
+    head = ["recipe", "options", "seeds", "clean", *head, "verdict"]
+    lines = []
     for name, rows in group.items():
         cells = [interval([row.attacks["strong"]["clean"] for row in rows])]
         cells += [
@@ -200,16 +193,14 @@ def _attack_table(group: Group) -> str:
         ]
         options = verbatim(" ".join(rows[0].options)) if rows[0].options else ""
         cells.append("; ".join(sorted({short_verdict(row.verdict) for row in rows})))
-        lines.append(f"| {escaped(name)} | {options} | {len(rows)} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+        lines.append([escaped(name), options, str(len(rows)), *cells])
+    return table(head, lines, words=(0, 1, len(head) - 1))
 
 
 def _saturation_table(group: Group) -> str:
-    lines = [
-        "| recipe | zero gradient: released loss | of the logit | flat loss: float32 | bfloat16 "
-        "| saturated: float32 | bfloat16 | largest logit |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|",
-    ]
+    head = ["recipe", "zero gradient: released loss", "of the logit", "flat loss: float32"]
+    head += ["bfloat16", "saturated: float32", "bfloat16", "largest logit"]
+    lines = []
     for name, rows in group.items():
         cells = [
             *(interval([row.zero_gradient[key] for row in rows]) for key in ("loss", "logit")),
@@ -217,5 +208,5 @@ def _saturation_table(group: Group) -> str:
             *(interval([row.saturated[key] for row in rows]) for key in ("float32", "bfloat16")),
             f"{max(row.largest_logit for row in rows):.1f}",
         ]
-        lines.append(f"| {escaped(name)} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+        lines.append([escaped(name), *cells])
+    return table(head, lines)

@@ -10,6 +10,7 @@ from atd.evaluation.checks import TRUSTED
 from atd.evaluation.results import AttackFacts, Means, Provenance
 from atd.metrics import CONDITIONS
 from atd.reporting.markdown import escaped, verbatim
+from atd.reporting.table_parts import table
 from atd.reporting.wording import attack_words, grouped, percent, plural
 
 __all__ = ["KindRow", "by_setting", "sections_of"]
@@ -95,16 +96,14 @@ def _section(rows: Sequence[KindRow], order: Sequence[str], what: str) -> str:
         named.setdefault(row.name, []).append(row)
     names = [name for name in order if name in named]
     names += [name for name in named if name not in order]
-    head = f"| row | seeds | {' | '.join(CONDITIONS)} | verdict |"
-    lines = [head, f"|---|---:|{'---:|' * len(CONDITIONS)}---|"]
-    lines += [_line(name, named[name]) for name in names]
+    head = ["row", "seeds", *CONDITIONS, "verdict"]
+    told = table(head, [_cells(name, named[name]) for name in names], words=(0, len(head) - 1))
     changed = [
         f"`{name}`: {' '.join(f'`{option}`' for option in named[name][0].options)}"
         for name in names
         if named[name][0].options
     ]
     options = f"\n\nOptions that are no defaults: {'; '.join(changed)}." if changed else ""
-    table = "\n".join(lines)
     overrides = "".join(f", {verbatim(words)}" for words in rows[0].overrides)
     return f"""## {escaped(rows[0].config)}, scale {rows[0].scale}{overrides}
 
@@ -112,7 +111,7 @@ def _section(rows: Sequence[KindRow], order: Sequence[str], what: str) -> str:
 
 {_basis(rows)}
 
-{table}{options}"""
+{told}{options}"""
 
 
 def _basis(rows: Sequence[KindRow]) -> str:
@@ -150,15 +149,14 @@ def _best(rows: Sequence[KindRow], count: int = 3) -> str:
     return f" Highest with both sides attacked: {told}." if len(means) > count else ""
 
 
-def _line(name: str, rows: Sequence[KindRow]) -> str:
+def _cells(name: str, rows: Sequence[KindRow]) -> list[str]:
     measured = [row for row in rows if row.mean]
     reasons = sorted({row.refused for row in rows if row.refused})
     told = [_verdicts(measured)] if measured else []
     told += [f"refused: {escaped(reason).replace('|', '/')}" for reason in reasons]
     note = f" {rows[0].note}" if rows[0].note else ""
     aurocs = [_auroc(measured, condition) for condition in CONDITIONS]
-    cells = (f"`{name}`{note}", str(len(measured)), *aurocs, "; ".join(told))
-    return f"| {' | '.join(cells)} |"
+    return [f"`{name}`{note}", str(len(measured)), *aurocs, "; ".join(told)]
 
 
 def _auroc(rows: Sequence[KindRow], condition: str) -> str:

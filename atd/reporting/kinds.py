@@ -6,6 +6,7 @@ import re
 
 from atd.config.values import option_types
 from atd.detectors.kinds import KINDS, kind_class
+from atd.reporting.table_parts import table
 
 __all__ = ["kinds_table", "paper_link"]
 
@@ -25,10 +26,17 @@ def paper_link(paper: str) -> str:
 
 def kinds_table() -> str:
     """All kinds in Markdown: method, paper, options, needs, passes, gradient, export."""
-    rows = [
-        "| `detector.kind` | method | paper | options | needs | passes | gradient | export |",
-        "|---|---|---|---|---|---:|---|---|",
+    head = [
+        "`detector.kind`",
+        "method",
+        "paper",
+        "options",
+        "needs",
+        "passes",
+        "gradient",
+        "export",
     ]
+    rows = []
     for kind in KINDS:
         cls = kind_class(kind)
         info = cls.info
@@ -47,5 +55,5 @@ def kinds_table() -> str:
             info.gradient,
             export,
         )
-        rows.append(f"| {' | '.join(cells)} |")
-    return "\n".join(rows)
+        rows.append(cells)
+    return table(head, rows, words=(0, 1, 2, 3, 4, 6, 7))

@@ -9,7 +9,7 @@ from atd.evaluation.results import Provenance
 from atd.metrics import CONDITIONS
 from atd.reporting.against_paper import against_paper
 from atd.reporting.markdown import escaped
-from atd.reporting.table_parts import heading, missing_words, provenance_section, short_verdict
+from atd.reporting.table_parts import by_setting, missing_words, page_of, short_verdict, table
 from atd.reporting.wording import interval, percent, plural
 
 __all__ = ["MethodRow", "Shown", "methods_page"]
@@ -90,29 +90,25 @@ def methods_page(rows: Sequence[MethodRow], shown: Shown) -> str:
         rows: What came of every method with every seed; at least one.
         shown: The words around them.
     """
-    tables: dict[str, list[MethodRow]] = {}
-    for row in rows:
-        tables.setdefault(heading(row, shown.what), []).append(row)
-    parts = [f"# {shown.title}\n\n{shown.about}"]
-    parts += [_section(head, found, shown) for head, found in tables.items()]
-    parts += [f"## What differs from the paper\n\n{shown.differs}"]
-    return "\n\n".join([*parts, provenance_section([row.provenance for row in rows])])
+    tables = by_setting(rows, shown.what, lambda row: row.method)
+    return page_of(
+        rows,
+        f"# {shown.title}\n\n{shown.about}",
+        *(_section(head, methods, shown) for head, methods in tables.items()),
+        f"## What differs from the paper\n\n{shown.differs}",
+    )
 
 
-def _section(head: str, rows: Sequence[MethodRow], shown: Shown) -> str:
-    methods: dict[str, list[MethodRow]] = {}
-    for row in rows:
-        methods.setdefault(row.method, []).append(row)
+def _section(head: str, methods: Mapping[str, Sequence[MethodRow]], shown: Shown) -> str:
+    rows = [row for found in methods.values() for row in found]
     ordered = [name for name in shown.rows if name in methods] or list(methods)
     quotes = any(row.quoted for row in rows)
     columns = ["method", "seeds", *CONDITIONS]
     columns += [f"stronger: {name}" for name in CONDITIONS if name != "clean"]
     columns += ["checks", *(["the paper"] if quotes else [])]
-    lines = [f"| {' | '.join(columns)} |", f"|---|{'---:|' * 8}---|{'---|' * quotes}"]
-    lines += [_line(name, methods[name], quotes) for name in ordered]
-    table = "\n".join(lines)
-    missing = missing_words(shown.rows, list(methods))
-    parts = [head, _basis(rows), f"{table}{missing}", _against(methods, shown, quotes)]
+    lines = [_cells(name, methods[name], quotes) for name in ordered]
+    told = table(columns, lines, words=(0, 9, 10)) + missing_words(shown.rows, list(methods))
+    parts = [head, _basis(rows), told, _against(methods, shown, quotes)]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -148,7 +144,7 @@ def _basis(rows: Sequence[MethodRow]) -> str:
     )
 
 
-def _line(name: str, rows: Sequence[MethodRow], quotes: bool) -> str:
+def _cells(name: str, rows: Sequence[MethodRow], quotes: bool) -> list[str]:
     plain = [row.plain for row in rows if row.plain]
     stronger = [row.stronger for row in rows if row.stronger]
     cells = [interval([found[key] for found in plain]) for key in CONDITIONS]
@@ -157,7 +153,7 @@ def _line(name: str, rows: Sequence[MethodRow], quotes: bool) -> str:
     cells.append("; ".join(told))
     if quotes:
         cells.append(" / ".join(percent(number) for number in rows[0].quoted))
-    return f"| {escaped(name)} | {len(plain)} | {' | '.join(cells)} |"
+    return [escaped(name), str(len(plain)), *cells]
 
 
 def _verdict(row: MethodRow) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from atd.evaluation.results import Provenance
 from atd.reporting.markdown import escaped
-from atd.reporting.table_parts import heading, provenance_section
+from atd.reporting.table_parts import by_setting, page_of
 from atd.reporting.wording import interval, percent, radius_words
 
 __all__ = ["OwnRow", "own_images_page"]
@@ -88,14 +88,9 @@ def own_images_page(rows: Sequence[OwnRow]) -> str:
     Args:
         rows: What came of every ID set with every seed; at least one.
     """
-    tables: dict[str, dict[str, list[OwnRow]]] = {}
-    for row in rows:
-        tables.setdefault(heading(row, "own_images --data DIR"), {}).setdefault(
-            row.name, []
-        ).append(row)
-    parts = [f"# Your own images\n\n{_ABOUT}"]
-    parts += [_section(head, sets) for head, sets in tables.items()]
-    return "\n\n".join([*parts, provenance_section([row.provenance for row in rows])])
+    tables = by_setting(rows, "own_images --data DIR", lambda row: row.name)
+    sections = [_section(head, sets) for head, sets in tables.items()]
+    return page_of(rows, f"# Your own images\n\n{_ABOUT}", *sections)
 
 
 def _section(head: str, sets: Mapping[str, Sequence[OwnRow]]) -> str:

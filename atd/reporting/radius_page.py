@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from atd.reporting.drawing import COLOURS, DASHES, MARKERS, footer, grid
-from atd.reporting.figure_rows import FigureRow, by_setting, refusals
+from atd.reporting.figure_rows import FigureRow, refusals
 from atd.reporting.markdown import escaped, verbatim
-from atd.reporting.table_parts import provenance_section
+from atd.reporting.table_parts import by_setting, page_of, table
 from atd.reporting.wording import fraction_255, percent, plural
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def radius_page(rows: Sequence[RadiusRow], picture: str) -> str:
     ]
     if any(not row.refused for row in rows):
         parts.append(f"![AUROC against epsilon: ID, OOD and both attacked]({picture})")
-    for head, names in by_setting(rows, "figure1").items():
+    for head, names in by_setting(rows, "figure1", lambda row: row.name).items():
         every = [row for found in names.values() for row in found]
         parts.append(head + _table(names) + refusals(every))
     parts.append(
@@ -53,7 +53,7 @@ def radius_page(rows: Sequence[RadiusRow], picture: str) -> str:
         "worst iterate counts. Its methods differ: a network trained without attacks stands in for "
         "its vision transformer. No checks are run here: [detectors.md](detectors.md) has them."
     )
-    return "\n\n".join([*parts, provenance_section([row.provenance for row in rows])])
+    return page_of(rows, *parts)
 
 
 def _table(names: Mapping[str, Sequence[RadiusRow]]) -> str:
@@ -64,16 +64,14 @@ def _table(names: Mapping[str, Sequence[RadiusRow]]) -> str:
     first = next(iter(shown.values()))[0]
     radii = [point["epsilon"] for point in first.points]
     lines = [
+        [verbatim(name), str(len(rows)), *map(percent, _mean(rows, "both"))]
+        for name, rows in shown.items()
+    ]
+    return (
         f"\n\nBoth sides attacked by {escaped(first.attack)} and at smaller radii, on "
         f"{plural(first.images, 'ID image')}; AUROC in percent, mean over the far sets and over "
-        "seeds:\n",
-        f"| detector | seeds | {' | '.join(map(fraction_255, radii))} |",
-        "|---|---:|" + "---:|" * len(radii),
-    ]
-    for name, rows in shown.items():
-        cells = [percent(value) for value in _mean(rows, "both")]
-        lines.append(f"| {verbatim(name)} | {len(rows)} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+        f"seeds:\n\n{table(['detector', 'seeds', *map(fraction_255, radii)], lines)}"
+    )
 
 
 def _mean(rows: Sequence[RadiusRow], side: str) -> list[float]:
@@ -85,7 +83,7 @@ def _mean(rows: Sequence[RadiusRow], side: str) -> list[float]:
 
 def radius_figure(rows: Sequence[RadiusRow]) -> Figure:
     """A row of panels for each setting: ID, OOD and both attacked; the mean over seeds."""
-    settings = by_setting(rows, "figure1")
+    settings = by_setting(rows, "figure1", lambda row: row.name)
     figure, axes = grid(len(settings), 3, width=3.1, height=2.9)
     for number, names in enumerate(settings.values()):
         for axis, (side, title) in zip(axes[number], _SIDES.items(), strict=True):

@@ -10,9 +10,9 @@ import numpy as np
 
 from atd.metrics import CONDITIONS
 from atd.reporting.drawing import BLUE, VERMILION, footer, grid
-from atd.reporting.figure_rows import FigureRow, by_setting, refusals
+from atd.reporting.figure_rows import FigureRow, refusals
 from atd.reporting.markdown import escaped, verbatim
-from atd.reporting.table_parts import provenance_section
+from atd.reporting.table_parts import by_setting, page_of, table
 from atd.reporting.wording import percent, plural
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def shift_page(rows: Sequence[ShiftRow], picture: str) -> str:
     ]
     if any(not row.refused for row in rows):
         parts.append(f"![Histograms of scores: clean, ID, OOD and both attacked]({picture})")
-    for head, names in by_setting(rows, "figure2").items():
+    for head, names in by_setting(rows, "figure2", lambda row: row.name).items():
         every = [row for found in names.values() for row in found]
         parts.append(head + _table([row for row in every if not row.refused]) + refusals(every))
     parts.append(
@@ -74,32 +74,30 @@ def shift_page(rows: Sequence[ShiftRow], picture: str) -> str:
         "the pooled far sets, in tables elsewhere the mean over them. No checks are run here: "
         "[detectors.md](detectors.md) has them."
     )
-    return "\n\n".join([*parts, provenance_section([row.provenance for row in rows])])
+    return page_of(rows, *parts)
 
 
 def _table(rows: Sequence[ShiftRow]) -> str:
     if not rows:
         return ""
-    lines = [
-        f"\n\n{escaped(rows[0].attack)}, on {plural(rows[0].images, 'ID image')}; AUROC in percent "
-        "over the pooled far sets, and median scores clean and attacked:\n",
-        f"| detector | seed | {' | '.join(CONDITIONS)} | median, ID | median, OOD |",
-        "|---|---:|" + "---:|" * 6,
-    ]
+    lines = []
     for row in rows:
         aurocs = [percent(row.auroc[condition]) for condition in CONDITIONS]
         medians = [
             f"{row.medians[f'{side}, clean']:.3g} to {row.medians[f'{side}, attacked']:.3g}"
             for side in ("ID", "OOD")
         ]
-        cells = [verbatim(row.name), str(row.provenance.seed), *aurocs, *medians]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+        lines.append([verbatim(row.name), str(row.provenance.seed), *aurocs, *medians])
+    head = ["detector", "seed", *CONDITIONS, "median, ID", "median, OOD"]
+    return (
+        f"\n\n{escaped(rows[0].attack)}, on {plural(rows[0].images, 'ID image')}; AUROC in percent "
+        f"over the pooled far sets, and median scores clean and attacked:\n\n{table(head, lines)}"
+    )
 
 
 def shift_figure(rows: Sequence[ShiftRow]) -> Figure:
     """A row of histograms for each detector, a column for each condition; the first seed's."""
-    settings = by_setting(rows, "figure2")
+    settings = by_setting(rows, "figure2", lambda row: row.name)
     shown = [found[0] for names in settings.values() for found in names.values()]
     figure, axes = grid(len(shown), len(_PAIRS), width=2.45, height=1.6, share="row")
     for line, row in zip(axes, shown, strict=True):

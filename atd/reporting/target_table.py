@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from atd.evaluation.results import Provenance
 from atd.reporting.markdown import escaped
-from atd.reporting.table_parts import heading, missing_words, provenance_section
+from atd.reporting.table_parts import by_setting, missing_words, page_of, table
 from atd.reporting.wording import percent, plural, radius_words
 
 __all__ = ["TargetRow", "targets_page"]
@@ -73,23 +73,20 @@ def targets_page(rows: Sequence[TargetRow], whole: Sequence[str]) -> str:
         rows: What came of every method with every seed; at least one.
         whole: All methods that a whole table has.
     """
-    tables: dict[str, dict[str, list[TargetRow]]] = {}
-    for row in rows:
-        tables.setdefault(heading(row, "table4"), {}).setdefault(row.method, []).append(row)
-    parts = [f"# Table 4: what is attacked\n\n{_ABOUT}"]
-    parts += [_section(head, methods, whole) for head, methods in tables.items()]
-    parts += [f"## What differs from the paper\n\n{_DIFFERS}"]
-    return "\n\n".join([*parts, provenance_section([row.provenance for row in rows])])
+    tables = by_setting(rows, "table4", lambda row: row.method)
+    return page_of(
+        rows,
+        f"# Table 4: what is attacked\n\n{_ABOUT}",
+        *(_section(head, methods, whole) for head, methods in tables.items()),
+        f"## What differs from the paper\n\n{_DIFFERS}",
+    )
 
 
 def _section(head: str, methods: Mapping[str, Sequence[TargetRow]], whole: Sequence[str]) -> str:
     first = next(iter(methods.values()))[0]
-    lines = [
-        "| method | attacked | seeds | accuracy of the classifier | AUROC of the detector "
-        "| the paper |",
-        "|---|---|---:|---:|---:|---|",
-    ]
-    lines += [line for name, rows in methods.items() for line in _lines(name, rows)]
+    columns = ["method", "attacked", "seeds"]
+    columns += ["accuracy of the classifier", "AUROC of the detector", "the paper"]
+    lines = [line for name, rows in methods.items() for line in _lines(name, rows)]
     basis = (
         f"PGD-{first.steps} from one random start, and stronger APGD-{first.steps} from three, "
         f"L-inf, epsilon {radius_words('linf', first.epsilon)}; "
@@ -97,11 +94,11 @@ def _section(head: str, methods: Mapping[str, Sequence[TargetRow]], whole: Seque
         "far sets "
         f"({', '.join(map(escaped, first.mean_over))})."
     )
-    table = "\n".join(lines)
-    return f"{head}\n\n{basis}\n\n{table}{missing_words(whole, list(methods))}"
+    told = table(columns, lines, words=(0, 1, 5)) + missing_words(whole, list(methods))
+    return f"{head}\n\n{basis}\n\n{told}"
 
 
-def _lines(name: str, rows: Sequence[TargetRow]) -> list[str]:
+def _lines(name: str, rows: Sequence[TargetRow]) -> list[list[str]]:
     lines = []
     for key, title in _TITLES.items():
         accuracy, auroc = (
@@ -110,6 +107,5 @@ def _lines(name: str, rows: Sequence[TargetRow]) -> list[str]:
         )
         quoted = rows[0].quoted.get(key.partition(" ")[2], ()) if "stronger" not in key else ()
         paper = " / ".join(map(percent, quoted))
-        cells = (escaped(name), title, str(len(rows)), accuracy, auroc, paper)
-        lines.append(f"| {' | '.join(cells)} |")
+        lines.append([escaped(name), title, str(len(rows)), accuracy, auroc, paper])
     return lines

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from atd.evaluation.results import Provenance
 from atd.metrics import CONDITIONS, Array
 from atd.reporting.drawing import BLUE, COLOURS, VERMILION, footer, grid
-from atd.reporting.table_parts import provenance_section
+from atd.reporting.table_parts import page_of, table
 from atd.reporting.wording import percent
 
 if TYPE_CHECKING:
@@ -49,14 +49,11 @@ def toy_page(toy: Toy, picture: str) -> str:
         picture: Name of the picture beside the page.
     """
     rows = [
-        f"| {panel} | {_words(found)} | {' | '.join(percent(found.auroc[c]) for c in CONDITIONS)} |"
+        [panel, _words(found), *(percent(found.auroc[c]) for c in CONDITIONS)]
         for panel, found in toy.settings.items()
     ]
-    table = "\n".join(
-        [f"| panel | attacked in training | {' | '.join(CONDITIONS)} |", "|---|---|" + "---:|" * 4]
-        + rows
-    )
-    return f"""\
+    told = table(["panel", "attacked in training", *CONDITIONS], rows, words=(0, 1))
+    page = f"""\
 # Figure 4: what to attack in training, in two dimensions
 
 The example of section 3.2 of the ATD paper, made by
@@ -74,16 +71,15 @@ panel: which samples are attacked in training, with epsilon {toy.epsilon:g} in L
 AUROC in percent on other ID and OOD samples, clean and attacked with the same epsilon (PGD-50 from
 one start; in training 7 steps), one seed:
 
-{table}
+{told}
 
 ## What differs from the paper
 
 The paper gives neither coordinates nor networks, so distributions (an ID disc of radius 2, an OOD
 strip 1.2 to its right, generated samples anywhere), network (two hidden layers of 64) and training
 ({toy.epochs} epochs of Adam) are ours. The gap is less than twice epsilon, so that no discriminator
-gets all attacked samples of both sides right. The paper shows pictures only; AUROC is added.
-
-{provenance_section([toy.provenance])}"""
+gets all attacked samples of both sides right. The paper shows pictures only; AUROC is added."""
+    return page_of([toy], page)
 
 
 def toy_figure(

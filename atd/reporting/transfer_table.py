@@ -9,7 +9,7 @@ from statistics import mean
 from atd.evaluation.results import Provenance
 from atd.metrics import CONDITIONS
 from atd.reporting.markdown import escaped
-from atd.reporting.table_parts import heading, missing_words, provenance_section
+from atd.reporting.table_parts import by_setting, missing_words, page_of, table
 from atd.reporting.wording import interval, percent, plural, radius_words
 
 __all__ = ["ITSELF", "TransferRow", "transfers_page"]
@@ -69,25 +69,22 @@ def transfers_page(rows: Sequence[TransferRow], whole: Sequence[str]) -> str:
         rows: What came of every source with every seed; at least one.
         whole: All sources that a whole table has.
     """
-    tables: dict[str, list[TransferRow]] = {}
-    for row in rows:
-        tables.setdefault(heading(row, "table2"), []).append(row)
-    parts = [f"# Table 2: transferred attacks\n\n{_ABOUT}"]
-    parts += [_section(head, found, whole) for head, found in tables.items()]
-    parts += [f"## What differs from the paper\n\n{_DIFFERS}"]
-    return "\n\n".join([*parts, provenance_section([row.provenance for row in rows])])
+    tables = by_setting(rows, "table2", lambda row: row.source)
+    return page_of(
+        rows,
+        f"# Table 2: transferred attacks\n\n{_ABOUT}",
+        *(_section(head, sources, whole) for head, sources in tables.items()),
+        f"## What differs from the paper\n\n{_DIFFERS}",
+    )
 
 
-def _section(head: str, rows: Sequence[TransferRow], whole: Sequence[str]) -> str:
-    first, attacked = rows[0], [name for name in CONDITIONS if name != "clean"]
-    sources: dict[str, list[TransferRow]] = {}
-    for row in rows:
-        sources.setdefault(row.source, []).append(row)
+def _section(head: str, sources: Mapping[str, Sequence[TransferRow]], whole: Sequence[str]) -> str:
+    first = next(iter(sources.values()))[0]
+    attacked = [name for name in CONDITIONS if name != "clean"]
     columns = ["target", "attack made on", "seeds", "clean"]
     columns += [f"{attack}: {name}" for attack in ("FGSM", "PGD") for name in attacked]
-    lines = [f"| {' | '.join([*columns, 'the paper'])} |", f"|---|---|{'---:|' * 8}---|"]
-    lines += [
-        _line(target, source, sources[source])
+    lines = [
+        _cells(target, source, sources[source])
         for target in first.found
         for source in whole
         if source in sources
@@ -97,7 +94,8 @@ def _section(head: str, rows: Sequence[TransferRow], whole: Sequence[str]) -> st
         f"{plural(first.images, 'ID image')}; AUROC in percent, mean over the far sets "
         f"({', '.join(map(escaped, first.mean_over))}) and over seeds."
     )
-    told = ["\n".join(lines) + missing_words(whole, list(sources))]
+    told = [table([*columns, "the paper"], lines, words=(0, 1, 10))]
+    told[0] += missing_words(whole, list(sources))
     if ITSELF in sources and len(sources) > 1:
         told += [_strongest(target, sources) for target in first.found]
     return "\n\n".join([head, basis, *told])
@@ -119,7 +117,7 @@ def _strongest(target: str, sources: Mapping[str, Sequence[TransferRow]]) -> str
     )
 
 
-def _line(target: str, source: str, rows: Sequence[TransferRow]) -> str:
+def _cells(target: str, source: str, rows: Sequence[TransferRow]) -> list[str]:
     found = [row.found[target] for row in rows]
     cells = [interval([one["fgsm"]["clean"] for one in found])]
     cells += [
@@ -129,4 +127,4 @@ def _line(target: str, source: str, rows: Sequence[TransferRow]) -> str:
         if name != "clean"
     ]
     cells.append(" / ".join(map(percent, rows[0].quoted)))
-    return f"| {escaped(target)} | {escaped(source)} | {len(rows)} | {' | '.join(cells)} |"
+    return [escaped(target), escaped(source), str(len(rows)), *cells]

@@ -110,14 +110,16 @@ def test_no_perturbation_passes_the_bounds_of_a_curved_score():
     own = 0.1 * torch.randn(64, *images.shape[1:], generator=generator)
 
     def mean(moved):
-        return detector((moved[:, None] + own).flatten(0, 1)).view(len(moved), 64).mean(1)
+        return detector.logits((moved[:, None] + own).flatten(0, 1)).view(len(moved), 64).mean(1)
 
     fresh = 0.1 * torch.randn(4000, *images.shape[1:], generator=generator)
     gained = []
     for reach in (0.1, radius):
         moved = pgd(mean, images, epsilon=reach, steps=30, norm="l2", bounds=None).images
         with torch.no_grad():
-            medians = torch.stack([detector(image + fresh).median() for image in moved]).numpy()
+            medians = torch.stack(
+                [detector.logits(image + fresh).median() for image in moved]
+            ).numpy()
         assert (medians < bounds[reach]).all()
         gained.append((medians - np.median(scores, axis=1)) / (bounds[reach] - bounds[0.0]))
     assert np.min(gained) > 0.8  # the attack comes near, or the test would show nothing
