@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -109,6 +110,40 @@ def tiny_run(tiny_yaml, tmp_path_factory) -> SimpleNamespace:
     config = load(tiny_yaml, [f"run.dir={folder}"])
     results = Run(config, Processes("cpu")).execute().to_json()
     return SimpleNamespace(folder=folder, config=config, results=results)
+
+
+@pytest.fixture
+def start(tiny_yaml, tmp_path):
+    """Makes the tiny run with other options, in a folder of the test's own."""
+    from atd.config import load
+    from atd.pipeline import Run
+    from atd.training.processes import Processes
+
+    def make(*overrides, folder=tmp_path / "run"):
+        return Run(load(tiny_yaml, [f"run.dir={folder}", *overrides]), Processes("cpu"))
+
+    return make
+
+
+@pytest.fixture
+def copied(tiny_run, tmp_path):
+    """A copy of the finished tiny run, to be changed."""
+    return shutil.copytree(tiny_run.folder, tmp_path / "copied")
+
+
+@pytest.fixture
+def flat(tmp_path):
+    """A folder of 40 images without classes."""
+    import numpy as np
+    from PIL import Image
+
+    folder = tmp_path / "flat"
+    folder.mkdir()
+    generator = np.random.default_rng(0)
+    for index in range(40):
+        pixels = generator.integers(0, 256, (9, 12, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{index}.png")
+    return folder
 
 
 @pytest.fixture(scope="session")

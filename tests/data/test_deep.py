@@ -1,0 +1,79 @@
+"""Images of more than 8 bits a channel: what is white in them, and what looks wrong."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from deep_png import png
+from PIL import Image
+
+from atd.config import DataConfig, LoaderConfig
+from atd.data.decoding import read_image
+from atd.data.images import ImageSet
+from atd.data.reading import FilePixels, settle
+
+
+def grey(path, white, rng):
+    values = rng.integers(0, white + 1, (8, 8, 1))
+    path.write_bytes(png(values))
+    return values[..., 0]
+
+
+def colour(path, white, rng):
+    values = rng.integers(0, white + 1, (8, 8, 3))
+    path.write_bytes(png(values))
+    return values.transpose(2, 0, 1)
+
+
+def tiff(path, white, rng):
+    values = rng.integers(0, white + 1, (8, 8)).astype(np.int64)
+    Image.fromarray(values.astype(np.uint16)).save(path, "TIFF")
+    return values
+
+
+@pytest.mark.parametrize("write", [grey, colour, tiff])
+@pytest.mark.parametrize(("scale", "white"), [("12bit", 4095), ("10bit", 1023), ("16bit", 65535)])
+def test_scale_says_what_is_white(tmp_path, write, scale, white):
+    values = write(tmp_path / "a.img", white, np.random.default_rng(0))
+    seen = read_image(str(tmp_path / "a.img"), 3, 8, scale).numpy()
+    tolerance = 1.01 if (write, scale) == (colour, "16bit") else 0.51
+    assert np.abs(seen - values * 255 / white).max() <= tolerance
+
+
+def test_eight_bits_stay_as_they_are(tmp_path):
+    Image.linear_gradient("L").save(tmp_path / "a.png")
+    plain = read_image(str(tmp_path / "a.png"), 1, 256)
+    assert torch.equal(read_image(str(tmp_path / "a.png"), 1, 256, "12bit"), plain)
+
+
+def settled(folder, capsys, **options):
+    names = sorted(str(path) for path in folder.iterdir())
+    images = ImageSet.of("camera", FilePixels(names, 1, 8, options.get("scale", "auto")))
+    data = DataConfig(image_size=8, channels=1, **options)
+    settle(images, data, LoaderConfig())
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize("write", [grey, colour, tiff])
+@pytest.mark.parametrize(("bits", "told"), [(12, True), (10, True), (14, True), (16, False)])
+def test_a_range_left_mostly_empty_is_told_once(tmp_path, write, bits, told, capsys):
+    for index in range(5):
+        write(tmp_path / f"{index}.png", 2**bits - 1, np.random.default_rng(index))
+    said = settled(tmp_path, capsys)
+    assert (f"set data.scale={bits}bit" in said) is told
+    assert said.count("\n") == told
+    if told:
+        assert settled(tmp_path, capsys, scale=f"{bits}bit") == ""
+
+
+def test_values_beyond_the_scale_are_told(tmp_path, capsys):
+    grey(tmp_path / "a.png", 65535, np.random.default_rng(0))
+    assert "1 image(s) have values beyond data.scale=12bit" in settled(
+        tmp_path, capsys, scale="12bit"
+    )
+
+
+def test_floats_beyond_255_are_told(tmp_path, capsys):
+    Image.fromarray(np.full((8, 8), 4000, np.float32)).save(tmp_path / "a.tif")
+    assert "values beyond data.scale=auto" in settled(tmp_path, capsys)
