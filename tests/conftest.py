@@ -31,7 +31,7 @@ data:
 backbone: {width: 4, features: last}
 pretrain: {epochs: 1, helper_epochs: 1, batch_size: 32, steps: 2, epsilon: 0.05, ema: 0.9}
 atd: {epochs: 2, batch_size: 16, steps: 2, epsilon: 0.05, latent_dim: 8}
-evaluate: {tier: smoke, limit: 20, baselines: [msp]}
+evaluate: {tier: smoke, steps: 3, limit: 20, baselines: [msp]}
 """
 
 

@@ -12,6 +12,8 @@ import atd
 from atd.commands import evaluate, export, score, train
 from atd.config import load
 
+pytestmark = pytest.mark.usefixtures("unrendered")
+
 
 def call(command, monkeypatch, *words):
     monkeypatch.setattr(sys, "argv", ["atd", *map(str, words)])
@@ -59,7 +61,6 @@ def test_energy_on_the_backbone_of_a_detector_goes_everywhere(
     call(export, monkeypatch, folder / "detector", "--formats", "pt2", "--output", tmp_path / "out")
     assert (tmp_path / "out" / "detector.pt2").is_file()
     picture = tmp_path / "picture.png"
-
     Image.new("L", (8, 8), 128).save(picture)
     capsys.readouterr()
     call(score, monkeypatch, folder / "detector", picture, "--format", "jsonl")
@@ -92,8 +93,6 @@ def test_kinds_made_of_gradients_are_fitted_attacked_and_scored(
     if kind == "confounding_gradients":
         assert "(fitted on the other anomalies)" in results["detector"]["name"]
     picture = tmp_path / "picture.png"
-    from PIL import Image
-
     Image.new("L", (8, 8), 128).save(picture)
     capsys.readouterr()
     call(score, monkeypatch, folder / "detector", picture, "--format", "jsonl")

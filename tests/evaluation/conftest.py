@@ -26,7 +26,7 @@ def convolutional() -> nn.Module:
     return Convolutional()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def splits() -> ToySplits:
     return ToySplits(
         id_val=grey("dark", 60, 100, 40, seed=1),
@@ -41,6 +41,6 @@ def splits() -> ToySplits:
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def settings() -> Settings:
     return Settings(tier=TIER, epsilon=8 / 255, batch_size=16, progress=False)

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from toys import Toy
+from toys import Brightness, Convolutional, Toy
 
 from atd.attacks.suite import member
 from atd.config import Config, DataConfig, EvaluateConfig, RunConfig
 from atd.errors import UserError
-from atd.evaluation.protocol import evaluate
+from atd.evaluation.protocol import Evaluation, evaluate
 from atd.evaluation.settings import settings_from
 from atd.evaluation.tiers import Tier
 from atd.metrics import CONDITIONS, metrics
@@ -23,8 +23,18 @@ TOP |= {"threshold", "baselines", "checks", "verdict", "provenance"}
 TOP |= {"protocol", "strongest", "stronger", "curves", "left_out", "certificate"}
 
 
-def test_results_hold_what_the_contract_names(brightness, splits, settings) -> None:
-    results = evaluate(brightness, splits, settings, name="toy", path="here").results.to_json()
+@pytest.fixture(scope="module")
+def of_brightness(splits, settings) -> Evaluation:
+    return evaluate(Brightness(), splits, settings, name="toy", path="here")
+
+
+@pytest.fixture(scope="module")
+def of_convolutions(splits, settings) -> Evaluation:
+    return evaluate(Convolutional(), splits, settings, name="toy")
+
+
+def test_results_hold_what_the_contract_names(of_brightness) -> None:
+    results = of_brightness.results.to_json()
     assert json.loads(json.dumps(results, allow_nan=False)) == results
     assert set(results) == TOP
     assert results["schema"] == 1
@@ -49,8 +59,8 @@ def test_results_hold_what_the_contract_names(brightness, splits, settings) -> N
         assert type(check["passed"]) is bool
 
 
-def test_conditions_attack_the_named_side(brightness, splits, settings) -> None:
-    found = evaluate(brightness, splits, settings, name="toy")
+def test_conditions_attack_the_named_side(of_brightness) -> None:
+    found = of_brightness
     inside, outside = found.id_test, found.ood["bright"]
     item = found.results.to_json()["datasets"]["bright"]
     sides = {
@@ -65,10 +75,8 @@ def test_conditions_attack_the_named_side(brightness, splits, settings) -> None:
     assert item["both"]["auroc"] <= min(item["in"]["auroc"], item["out"]["auroc"])
 
 
-def test_sets_used_for_selection_are_marked_and_left_out_of_the_mean(
-    brightness, splits, settings
-) -> None:
-    results = evaluate(brightness, splits, settings, name="toy").results.to_json()
+def test_sets_used_for_selection_are_marked_and_left_out_of_the_mean(of_brightness) -> None:
+    results = of_brightness.results.to_json()
     roles = {name: item["role"] for name, item in results["datasets"].items()}
     assert roles == {"bright": "far", "chosen": "validation", "close": "near"}
     assert results["mean_over"] == ["bright"]
@@ -85,8 +93,8 @@ def test_mean_is_over_every_set_where_none_is_far(brightness, splits, settings) 
     assert results["mean_over"] == ["bright", "chosen", "close"]
 
 
-def test_threshold_comes_from_held_out_id_images(brightness, splits, settings) -> None:
-    found = evaluate(brightness, splits, settings, name="toy")
+def test_threshold_comes_from_held_out_id_images(of_brightness, brightness, splits) -> None:
+    found = of_brightness
     block = found.results.to_json()["threshold"]
     assert (found.id_val <= block["value"]).mean() == 0.95
     assert block["tpr_clean"] == (found.id_test.clean <= block["value"]).mean()
@@ -97,8 +105,8 @@ def test_threshold_comes_from_held_out_id_images(brightness, splits, settings) -
     assert block["fpr_attacked"] >= block["fpr_clean"]
 
 
-def test_honest_detector_is_trusted(convolutional, splits, settings) -> None:
-    results = evaluate(convolutional, splits, settings, name="toy").results.to_json()
+def test_honest_detector_is_trusted(of_convolutions) -> None:
+    results = of_convolutions.results.to_json()
     assert results["verdict"] == "robustness numbers can be trusted"
 
 
@@ -171,8 +179,8 @@ def test_transfer_from_an_honest_twin_exposes_a_hidden_gradient(
     assert "transfer_weaker" not in alone
 
 
-def test_curves_hold_the_numbers_that_the_checks_saw(brightness, splits, settings) -> None:
-    results = evaluate(brightness, splits, settings, name="toy").results.to_json()
+def test_curves_hold_the_numbers_that_the_checks_saw(of_brightness) -> None:
+    results = of_brightness.results.to_json()
     curves, checks = results["curves"], results["checks"]
     both = [[rung["epsilon"], rung["both"]] for rung in curves["epsilon"]]
     assert both == checks["epsilon_monotone"]["value"]
@@ -272,9 +280,9 @@ class Inverse(Toy):
 
 
 def test_interrupted_evaluation_goes_on_where_it_stopped(
-    convolutional, splits, settings, tmp_path: Path
+    of_convolutions, convolutional, splits, settings, tmp_path: Path
 ) -> None:
-    whole = evaluate(convolutional, splits, settings, name="toy")
+    whole = of_convolutions
     cached = dataclasses.replace(settings, cache=tmp_path)
     evaluate(convolutional, splits, cached, name="toy")
     for number, file in enumerate(sorted(tmp_path.iterdir())):

@@ -30,8 +30,9 @@ def test_every_stage_that_takes_time_has_seconds(make, tmp_path):
 def test_more_work_takes_longer(make, monkeypatch):
     monkeypatch.setattr(pace, "_timed", lambda *_: 0.01)
     monkeypatch.setattr(pace, "seconds_per_step", lambda *_: 0.001)
-    one = forecast.forecast(make("atd.epochs=2", "evaluate.baselines=[]"))
-    two = forecast.forecast(make("atd.epochs=6", "evaluate.baselines=[msp]"))
+    ten = "evaluate.steps=10"
+    one = forecast.forecast(make("atd.epochs=2", "evaluate.baselines=[]", ten))
+    two = forecast.forecast(make("atd.epochs=6", "evaluate.baselines=[msp]", ten))
     assert two["atd"].seconds == pytest.approx(3 * one["atd"].seconds)
     assert two["evaluate"].seconds == pytest.approx(2 * one["evaluate"].seconds)
     # 80 ID images less a tenth in batches of 16; 8 held-out images and up to 512 outliers are
@@ -39,7 +40,9 @@ def test_more_work_takes_longer(make, monkeypatch):
     assert one["atd"].seconds == pytest.approx(0.01 * 64 * 2 + 2 * 0.001 * (8 + 512) * 10)
     attacks, checks = 40 * (11 + 2 * 10) / 3, 40 * PROBE_PASSES / 2
     assert one["evaluate"].seconds == pytest.approx(0.001 * (attacks + checks))
-    certified = make("evaluate.certify=true", "evaluate.certify_draws=300", "evaluate.baselines=[]")
+    certified = make(
+        "evaluate.certify=true", "evaluate.certify_draws=300", "evaluate.baselines=[]", ten
+    )
     more = forecast.forecast(certified)["evaluate"].seconds - one["evaluate"].seconds
     assert more == pytest.approx(0.001 * 40 * 100)
     assert "certificate by 300 noisy copies" in "".join(outlook.plan_of(certified))
