@@ -111,8 +111,8 @@ def in_bash(line: str, folder: Path) -> tuple[int, str]:
     paths = os.pathsep.join([str(ROOT), str(folder)])
     programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     environment = {**os.environ, "PYTHONPATH": paths, "PATH": programs, "OMP_NUM_THREADS": "1"}
-    command = ["bash", "-euo", "pipefail", "-c", line]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    words = ["bash", "-euo", "pipefail", "-c", line]
+    done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True)
     return done.returncode, done.stderr
 
 
