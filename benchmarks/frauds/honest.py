@@ -22,7 +22,6 @@ from atd.evaluation.baselines import build_baselines
 from atd.pipeline import Run
 from atd.run_folder import RunFolder
 from atd.training.processes import Processes
-from benchmarks.stages import copy_stages
 
 __all__ = ["BASES", "HONEST", "TRAINED", "Workshop"]
 
@@ -93,9 +92,9 @@ class Workshop:
             config = self.config(name)
             folder, shared = config.run.folder, self.work / f"backbone-{_pretraining(config)}"
             RunFolder(folder).claim(config)
-            copy_stages(shared, folder)
+            _copy_pretraining(shared, folder)
             detector, backbone, _ = Run(config, Processes("cpu"), self.splits).train()
-            copy_stages(folder, shared)
+            _copy_pretraining(folder, shared)
             self._made[name] = detector, backbone
         return self._made[name]
 
@@ -107,3 +106,13 @@ def _pretraining(config: Config) -> str:
         backbone.pop(later)
     options = [config.run.seed, asdict(config.data), backbone, asdict(config.pretrain)]
     return hashlib.sha256(json.dumps(options).encode()).hexdigest()[:12]
+
+
+def _copy_pretraining(source: Path, target: Path) -> None:
+    """Copies finished pre-training between run folders; a run that has it starts at ATD."""
+    for stage in ("helper", "pretrain"):
+        file = source / "state" / f"{stage}.safetensors"
+        copy = target / "state" / file.name
+        if file.exists() and not copy.exists():
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(file.read_bytes())
