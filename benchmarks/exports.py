@@ -170,8 +170,9 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
             cells = [_cell(row["batches"][str(count)]) for count in BATCHES]
             cells += [spread(row["start"], 2), " / ".join(f"{mib:,.0f}" for mib in row["mib"])]
             yield f"| {form} | {' | '.join(cells)} |"
-        first = item["forms"].get("compiled", {}).get("first_start", 0)
-        yield f"\nThe very first start of *compiled*, which fills its cache, took {first:.0f} s.\n"
+        if compiled := item["forms"].get("compiled"):
+            first = f"{compiled['first_start']:.0f} s"
+            yield f"\nThe very first start of *compiled*, which fills its cache, took {first}.\n"
         yield from _judged(item["rounded"])
 
 
