@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 
 from atd.config import Config
+from atd.config.values import option_types
 from atd.data.images import FIT_IMAGES
 from atd.data.ood_tests import open_test, required_tests
 from atd.data.protocols import protocol_id_test
 from atd.data.sources import open_source, split_mixture
 from atd.data.torchvision_sets import NotDownloaded, no_downloads
 from atd.detectors.build import build_detector
+from atd.detectors.kinds import kind_class
 from atd.pipeline import given_weights, stages_of
 from atd.planning.plan import needs_outliers
 from atd.run_state import RunState
@@ -21,9 +23,10 @@ __all__ = ["rehearse"]
 
 
 def rehearse(run: RunState) -> None:
-    """Goes through a run as far as it goes without training: folder, images, networks, a small fit.
+    """Goes through a run as far as it goes without training: folder, images, networks.
 
-    What depends on images that would have to be downloaded is passed over.
+    On given weights a detector is fitted too, where that is quick and trains nothing. What depends
+    on images that would have to be downloaded is passed over.
 
     Args:
         run: A run that has not begun.
@@ -70,7 +73,8 @@ def _try(stage: str, run: RunState) -> None:
             discriminator_streams(given)
             build_detector(detector_config(given))
         case "fit" if run.backbone is not None:
-            if len(given.splits.id_train) <= FIT_IMAGES:
+            options = option_types(kind_class(run.config.detector_kind).Options)
+            if len(given.splits.id_train) <= FIT_IMAGES and "epochs" not in options:
                 fitted_detector(given, run.backbone.eval().requires_grad_(False))
             else:
                 unfitted_detector(given, run.backbone)
