@@ -210,8 +210,9 @@ One thread scores the same uint8 images in turns: *eager* is the detector in tor
 same by `torch.compile` for any batch size, the others are files of `atd.export`, run by torch
 (`pt2`) and ONNX Runtime. A cell is the processor's time for a batch and, in bold, how many times
 as fast as eager that is: the median over rounds of the ratio within a round, with quartiles in
-brackets. A start is a new process until its first score, Python and imports included (median and
-quartiles). MiB is the most memory of such a process after one image, and after a batch of 256.
+brackets. A start is a new process until its first score, Python and imports included, by the clock
+on the wall of a machine on which others worked (median and quartiles). MiB is the most memory of
+such a process after one image, and after a batch of 256.
 
 What may surprise:
 
@@ -230,8 +231,8 @@ What may surprise:
 
     python -m benchmarks.exports DETECTOR ... --output docs/export.md
 
-The small network is that of `python train.py`, and takes about three minutes; the large one is
-`checkpoints/cifar10/detector`, whose images lie in `data/`. Which kinds can be exported is told in
+The small network is that of `python train.py`, and takes about three minutes; the large one, of ten
+minutes, is `checkpoints/cifar10/detector`, whose images lie in `data/`. Which kinds can be exported is told in
 [export_kinds.md](export_kinds.md)."""
 
 
