@@ -224,16 +224,16 @@ What may surprise:
   into convolutions.
 * `onnx-int8` gains nothing over `onnx` on the small network, and much on the large one: only
   convolutions compute in 8 bits, and converting what goes in and out costs what small ones save.
-* On the large network a batch of 256 takes longer than eight of 32: activations of 67 MB each fit
-  into no cache, and of those torch keeps more than ONNX Runtime does.
+* On the large network torch takes longer for a batch of 256 than for eight of 32: activations of
+  67 MB each fit into no cache. ONNX Runtime does not.
 * The attack on an int8 file follows the gradient of the float32 detector, since its own is not
   known: that its AUROC is no lower does not say that a better attack finds nothing.
 
     python -m benchmarks.exports DETECTOR ... --output docs/export.md
 
 The small network is that of `python train.py`, and takes about three minutes; the large one, of ten
-minutes, is `checkpoints/cifar10/detector`, whose images lie in `data/`. Which kinds can be exported is told in
-[export_kinds.md](export_kinds.md)."""
+minutes, is `checkpoints/cifar10/detector`, whose images lie in `data/`. Which kinds can be exported
+is told in [export_kinds.md](export_kinds.md)."""
 
 
 if __name__ == "__main__":
