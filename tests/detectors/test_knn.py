@@ -17,7 +17,7 @@ def test_the_same_as_pytorch_ood(k):
 
     train, labels = sample()
     test, _ = sample(40, seed=1, apart=2.0)
-    ours = flat(NearestNeighbours, k=k).fit(data(train, labels), seed=0)(test).sqrt()
+    ours = flat(NearestNeighbours, k=k).fit(data(train, labels), seed=0).logits(test).sqrt()
     theirs = KNN(None, k=k).fit_features(train.flatten(1), labels).predict_features(test.flatten(1))
     torch.testing.assert_close(ours.double(), theirs.double(), rtol=1e-4, atol=1e-5)
 
@@ -26,7 +26,7 @@ def test_an_image_of_the_bank_has_a_finite_gradient():
     train, labels = sample()
     detector = flat(NearestNeighbours, k=1).fit(data(train, labels), seed=0)
     images = train[:5].clone().requires_grad_(True)
-    scores = detector(images)
+    scores = detector.logits(images)
     assert scores.detach().max() < 1e-10
     (gradient,) = torch.autograd.grad(scores.sum(), images)
     assert gradient.isfinite().all()

@@ -42,12 +42,12 @@ def test_the_same_as_pytorch_ood():
     from pytorch_ood.detector import EnergyBased, MaxLogit, MaxSoftmax
 
     backbone, (images, _) = Flat(), sample(30, apart=0.3)
-    probability = torch.sigmoid(flat(MaximumSoftmax)(images)) - 1
+    probability = torch.sigmoid(flat(MaximumSoftmax).logits(images)) - 1
     torch.testing.assert_close(probability, MaxSoftmax(backbone)(images))
-    torch.testing.assert_close(flat(MaximumLogit)(images), MaxLogit(backbone)(images))
+    torch.testing.assert_close(flat(MaximumLogit).logits(images), MaxLogit(backbone)(images))
     for temperature in (1.0, 2.5):
         theirs = EnergyBased(backbone, t=temperature)(images)
-        torch.testing.assert_close(flat(Energy, temperature=temperature)(images), theirs)
+        torch.testing.assert_close(flat(Energy, temperature=temperature).logits(images), theirs)
 
 
 def test_one_class_is_refused_by_every_kind_that_reads_logits():

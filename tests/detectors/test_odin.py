@@ -16,12 +16,12 @@ def test_the_same_as_pytorch_ood(temperature, perturbation):
 
     backbone, (images, _) = Flat(), sample(30, apart=0.3)
     options = {"temperature": temperature, "perturbation": perturbation}
-    ours = torch.sigmoid(flat(ODIN, **options)(images)) - 1
+    ours = torch.sigmoid(flat(ODIN, **options).logits(images)) - 1
     theirs = Reference(backbone, eps=perturbation, temperature=temperature)(images)
     torch.testing.assert_close(ours, theirs.detach(), rtol=1e-4, atol=1e-5)
 
 
 def test_without_either_it_is_the_maximum_softmax_probability():
     images, _ = sample(30, apart=0.3)
-    plain = flat(ODIN, temperature=1, perturbation=0)(images)
-    torch.testing.assert_close(plain.detach(), flat(MaximumSoftmax)(images))
+    plain = flat(ODIN, temperature=1, perturbation=0).logits(images)
+    torch.testing.assert_close(plain.detach(), flat(MaximumSoftmax).logits(images))

@@ -28,7 +28,7 @@ def test_the_same_as_pytorch_ood(dimension):
     reference = ViM(None, dimension or 4, head.weight, head.bias)
     reference.fit_features(train.flatten(1), labels)
     torch.testing.assert_close(
-        detector(test), reference.predict_features(test.flatten(1)), rtol=1e-3, atol=1e-3
+        detector.logits(test), reference.predict_features(test.flatten(1)), rtol=1e-3, atol=1e-3
     )
 
 
