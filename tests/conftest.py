@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -39,13 +40,29 @@ SHARED = ("tiny_run", "pool")
 """What takes seconds to make: one of pytest's processes makes it, and runs all that need it."""
 
 
-@pytest.hookimpl(tryfirst=True)
+@functools.cache
+def _group(file):
+    """The fixture that tests of a file share with other files, or the file itself."""
+    text = (Path(__file__).parents[1] / file).read_text(encoding="utf-8")
+    needed = set(re.findall(r"\w+", " ".join(re.findall(r"def \w+\(([^)]*)\)", text))))
+    return next((name for name in SHARED if name in needed), file)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Files are handed out whole, and those that share something to the same process."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            return _group(nodeid.partition("::")[0])
+
+    return Scheduling(config, log)
+
+
 def pytest_collection_modifyitems(items):
-    """A file stays on one process too; the largest groups come first, small ones even it out."""
-    groups = {item: next(filter(item.fixturenames.__contains__, SHARED), "") for item in items}
-    items.sort(key=lambda item: not groups[item])
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(groups[item] or str(item.path)))
+    """The largest groups come first, small ones even it out."""
+    items.sort(key=lambda item: _group(item.nodeid.partition("::")[0]) not in SHARED)
 
 
 @pytest.fixture(scope="session", autouse=True)
