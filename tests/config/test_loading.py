@@ -26,7 +26,7 @@ NAMES = {
     "detector": "kind",
     "pretrain": "objective epochs helper_epochs min_steps helper_min_steps batch_size ghost_batch "
     "epsilon attack steps step_schedule step_size beta gamma helper_reach outlier_weight "
-    "mining_pool mining_quantile lr momentum weight_decay warmup label_smoothing ema",
+    "mining_pool mining_quantile optimizer lr momentum weight_decay warmup label_smoothing ema",
     "atd": "epochs min_steps batch_size alpha epsilon steps step_schedule step_size attack_start "
     "adversarial attack_generated features finetune finetune_lr generator generator_objective "
     "generator_diversity ema latent_dim normalisation batch_statistics lr_discriminator "
