@@ -55,7 +55,7 @@ The paper attacks once; beside that stand the worst of three starts of APGD. The
 counts, where the paper takes the last. OSAD's classifier reads the denoised maps of its
 own network, ATD's is the head of the network that its discriminator reads. The paper's numbers
 stand in the table only where data and radius are its own (`configs/paper.yaml`). No checks are run
-here: those of the same detectors are in [table1.md](table1.md)."""
+here: those of ATD are in [table3.md](table3.md)."""
 
 _TITLES = {
     "clean": "no attack",

@@ -58,7 +58,7 @@ The paper transfers a single step (FGSM) and reports no attack on ATD itself bes
 transferred as well, and the same attacks on ATD itself stand below. For each image the worse of the
 unchanged and the attacked one counts, so no transfer can help the detector. A network trained
 without attacks, of the same architecture, stands in for the paper's vision transformer. No checks
-are run here: those of ATD are in [table1.md](table1.md). The paper's
+are run here: those of ATD are in [table3.md](table3.md). The paper's
 numbers stand in the table only where data and radius are its own (`configs/paper.yaml`)."""
 
 
