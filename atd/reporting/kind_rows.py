@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -67,7 +68,7 @@ class KindRow:
     def words(self) -> str:
         """What measures its table, less the name of the table."""
         words = f"--scale {self.scale} --config {self.config}"
-        return " ".join([words, *self.overrides])
+        return " ".join([words, *map(shlex.quote, self.overrides)])
 
 
 def by_setting(rows: Iterable[KindRow]) -> list[list[KindRow]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -66,7 +67,9 @@ def speeds_page(found: Speeds) -> str:
         for kind, reason in found.refused.items()
     ]
     table = "\n".join(lines)
-    words = " ".join(["python -m atd.reproduce speeds --config", found.config, *found.overrides])
+    words = (
+        f"python -m atd.reproduce speeds --config {shlex.join([found.config, *found.overrides])}"
+    )
     return f"""# How fast every kind scores
 
 Images per second of `score`, {found.images} images of {found.size} px at once,

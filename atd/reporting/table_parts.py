@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Protocol, TypeVar
 
@@ -56,7 +57,7 @@ def by_setting(
 def _heading(row: _OfSetting, what: str) -> str:
     overrides = "".join(f", {verbatim(words)}" for words in row.overrides)
     command = [f"python -m atd.reproduce {what} --scale {row.scale} --config {row.config}"]
-    words = " ".join([*command, *row.overrides])
+    words = " ".join([*command, *map(shlex.quote, row.overrides)])
     return f"## {escaped(row.config)}, scale {row.scale}{overrides}\n\n    {words}"
 
 
