@@ -122,6 +122,7 @@ def _against(methods: Mapping[str, Sequence[MethodRow]], shown: Shown, quotes: b
     return against_paper(
         found,
         quoted if quotes else shown.published,
+        images=max((row.images for rows in methods.values() for row in rows), default=0),
         comparable=quotes,
         reference=shown.reference,
         why=shown.why,

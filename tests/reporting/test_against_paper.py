@@ -12,10 +12,15 @@ def found(*both: float, clean: float = 0.9) -> dict[str, list[float]]:
 PAPER = (0.9, 0.8, 0.7, 0.6)
 
 
-def told(measured, published=None, *, comparable=False, why=None) -> str:
+def told(measured, published=None, *, images=60, comparable=False, why=None) -> str:
     published = published or dict.fromkeys(measured, PAPER)
     return against_paper(
-        measured, published, comparable=comparable, reference="ours", why=why or {}
+        measured,
+        published,
+        images=images,
+        comparable=comparable,
+        reference="ours",
+        why=why or {},
     )
 
 
@@ -34,6 +39,15 @@ def test_other_images_compare_on_which_side_of_the_reference_a_method_is():
     assert "more: both below it (40.0 against 50.0), there above" in told(
         {**measured, "more": found(0.4)}, published
     )
+
+
+def test_fewer_images_leave_more_open():
+    measured, published = {"ours": found(0.5), "less": found(0.56)}, {"ours": PAPER}
+    published["less"] = (0.9, 0.8, 0.7, 0.3)
+    assert "* less" in told(measured, published, images=60)
+    text = told(measured, published, images=30)
+    assert "* less" not in text
+    assert "more than 7.1 points, which is about what 30 images leave open" in text
 
 
 def test_nothing_is_said_where_the_paper_says_nothing():
