@@ -147,8 +147,8 @@ def test_attacked_names_the_attack_and_accepts_less_easily(run, folder, images):
     said = run(folder, "--id", images / "id", "--accept", "0.9", "--attacked")
     found = Detector.from_pretrained(folder)
     assert found.threshold > clean.threshold
-    assert "attacked by PGD-10 x 1, L-inf, epsilon 12.75/255" in said
-    assert "under attack (PGD-10 x 1" in found.config.threshold_note
+    assert "attacked by PGD-3 x 1, L-inf, epsilon 12.75/255" in said
+    assert "under attack (PGD-3 x 1" in found.config.threshold_note
     assert torch.equal(found.calibration.scores, clean.calibration.scores)
     assert "clean, " in said
 
