@@ -107,7 +107,7 @@ class DAAIN(Detector):
     def surrogate(self, images: Tensor) -> Tensor:
         """The score; for the histogram, with costs interpolated between the middles of bins."""
         if self.options.head != "histogram":
-            return self(images)
+            return self.logits(images)
         self.require_fitted()
         return self.histogram.soft(self.flow(self.features(images))[0])
 
