@@ -25,8 +25,7 @@ options, add a table. A row of detectors is KIND, KIND:WORD (with options), or e
 
 examples:
   python -m atd.reproduce detectors --scale smoke --kinds atd,msp,gaia_z:share
-  python -m atd.reproduce detectors --scale small --config configs/cifar10_small.yaml \\
-      backbone.weights=checkpoints/cifar10_small/detector
+  python -m atd.reproduce detectors --scale small --config configs/cifar10_small.yaml
   python -m atd.reproduce objectives --kinds msp@oe,outlier_class@atom
 """
 
