@@ -19,12 +19,15 @@ from atd.reporting.card import model_card
 
 ROOT = Path(__file__).parents[1]
 CIFAR10 = ROOT / "checkpoints" / "cifar10"
+SHIPPED = [CIFAR10, ROOT / "checkpoints" / "cifar10_small"]
+every_one = pytest.mark.parametrize("folder", SHIPPED, ids=lambda folder: folder.name)
 SIDES = {"clean": (0, 0), "in": (1, 0), "out": (0, 1), "both": (1, 1)}
 """Whether ID and OOD images are attacked."""
 
 
-def test_the_cifar10_detector_loads_and_flags_noise():
-    detector = atd.load(CIFAR10 / "detector")
+@every_one
+def test_it_loads_and_flags_noise(folder: Path):
+    detector = atd.load(folder / "detector")
     assert detector.kind == "atd"
     assert detector.threshold is not None
     noise = bundled_set("noise", "all", DataConfig(image_size=32, channels=3))
@@ -32,19 +35,20 @@ def test_the_cifar10_detector_loads_and_flags_noise():
     assert flagged.double().mean() > 0.6
 
 
-def test_its_threshold_accepts_what_it_says():
+def test_the_gpu_detectors_threshold_accepts_what_it_says():
     detector = atd.load(CIFAR10 / "detector")
     scores = np.load(CIFAR10 / "scores.npz")["id_val.clean"]
     assert abs((torch.from_numpy(scores) <= detector.threshold).double().mean() - 0.95) < 0.001
 
 
-def judged() -> Results:
-    return read_results(CIFAR10 / "report" / "results.json")
+def judged(folder: Path) -> Results:
+    return read_results(folder / "report" / "results.json")
 
 
-def test_its_report_is_what_its_scores_say():
-    scores = np.load(CIFAR10 / "report" / "scores.npz")
-    results = judged()
+@every_one
+def test_its_report_is_what_its_scores_say(folder: Path):
+    scores = np.load(folder / "report" / "scores.npz")
+    results = judged(folder)
     assert results.datasets
     for name, found in results.datasets.items():
         for condition, attacked in SIDES.items():
@@ -57,9 +61,10 @@ def test_its_report_is_what_its_scores_say():
             assert found[condition]["auroc"] == pytest.approx(value, abs=1e-12)
 
 
-def test_its_card_tells_what_its_report_found():
-    results, detector = judged(), atd.load(CIFAR10 / "detector")
-    card = (CIFAR10 / "detector" / "README.md").read_text(encoding="utf-8")
+@every_one
+def test_its_card_tells_what_its_report_found(folder: Path):
+    results, detector = judged(folder), atd.load(folder / "detector")
+    card = (folder / "detector" / "README.md").read_text(encoding="utf-8")
     assert card.startswith(model_card(results, detector.config))
 
 
@@ -68,13 +73,15 @@ def test_its_card_tells_what_its_report_found():
     not (ROOT / "data" / "cifar10" / "test").is_dir(),
     reason="CIFAR-10's images are the user's own (docs/cifar10.md) and are not here",
 )
-def test_it_is_judged_again_as_its_report_says(tmp_path: Path):
-    results = judged()
+@every_one
+def test_it_is_judged_again_as_its_report_says(folder: Path, tmp_path: Path):
+    results = judged(folder)
     options = [
         *("run.compile=false", "evaluate.baselines=[]", "evaluate.tier=smoke"),
         *(f"evaluate.limit={results.id.images}", f"data.ood_limit={results.id.images}"),
     ]
-    words = ["evaluate.py", str(CIFAR10 / "detector"), "--config", "configs/cifar10.yaml", *options]
+    config = f"configs/{folder.name}.yaml"
+    words = ["evaluate.py", str(folder / "detector"), "--config", config, *options]
     command = [sys.executable, *words, "--output", str(tmp_path)]
     assert subprocess.run(command, cwd=ROOT, check=False).returncode == 0
     again = read_results(tmp_path / "results.json")

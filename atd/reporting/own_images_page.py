@@ -106,7 +106,9 @@ def _section(head: str, sets: Mapping[str, Sequence[OwnRow]]) -> str:
 def _cells(name: str, rows: Sequence[OwnRow]) -> list[str]:
     first = rows[0]
     kinds = ("helper", "plain", "robust")
-    accuracies = [interval([row.accuracy[kind] for row in rows if row.accuracy]) for kind in kinds]
+    accuracies = [
+        interval([row.accuracy[kind] for row in rows if kind in row.accuracy]) for kind in kinds
+    ]
     aurocs = [
         interval([group[key] for group in groups if group])
         for groups in ([r.far for r in rows], [r.unseen for r in rows], [r.near for r in rows])

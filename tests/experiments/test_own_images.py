@@ -111,6 +111,8 @@ def test_the_page_has_targets_and_means_over_seeds():
     assert "| *target* | " in page
     assert "* apples: places 90.0 / 90.0" in page
     assert "own_images --data DIR --scale small" in page
+    without = dataclasses.replace(row, accuracy={"plain": 0.97, "robust": 0.9})
+    assert "|  / 97.0 / 90.0 |" in own_images_page([without]), "trained without a helper"
 
 
 @pytest.mark.slow
