@@ -26,6 +26,7 @@ _PLAIN = (
     "data.ood_val=",
     "data.ood_test=[photo=bundled:photo-flower]",
     "data.near_test=[]",
+    "pretrain.objective=hat",
     "atd.finetune=false",
     "atd.ema=0",
     "evaluate.baselines=[]",
