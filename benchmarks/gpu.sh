@@ -17,7 +17,7 @@ results=${1:?usage: bash benchmarks/gpu.sh RESULTS [PART ...]}
 shift
 device=${DEVICE:-cuda}
 limit=${LIMIT:-560}
-run=${RUN:-checkpoints/cifar10}
+run=${RUN:-checkpoints/my_cifar10}
 python=${PYTHON:-python}
 options=(--device "$device")
 [[ -n ${QUICK:-} ]] && options+=(--quick)

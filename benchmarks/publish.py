@@ -1,6 +1,6 @@
 """Writes a results document from a run folder, so that no number is typed in by hand.
 
-python -m benchmarks.publish checkpoints/cifar10_small docs/results/cifar10_small.md
+python -m benchmarks.publish checkpoints/my_cifar10_small docs/results/cifar10_small.md
 """
 
 from __future__ import annotations
