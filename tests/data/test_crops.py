@@ -8,6 +8,8 @@ from atd.config import load
 from atd.data.crops import crops
 from atd.data.images import HeldPixels, ImageSet
 from atd.data.sources import open_source
+from atd.data.splits import load_splits
+from atd.errors import UserError
 
 
 def pictures(side: int, count: int = 3) -> ImageSet:
@@ -69,3 +71,14 @@ def test_crops_of_large_images_stay_within_what_can_be_read(tmp_path):
     config = load(None, ["data.image_size=256", "data.channels=3"])
     made = open_source(f"crops:folder:{tmp_path}", split="all", data=config.data)
     assert made.fetch([3]).shape == (1, 3, 256, 256)
+
+
+def test_crops_of_the_id_images_are_no_outliers(tmp_path):
+    words = [
+        f"data.id=folder:{tmp_path}",
+        f"data.outliers=bundled:shapes + crops:folder:{tmp_path}",
+    ]
+    for index in range(20):
+        Image.new("RGB", (64, 64), (index, 2 * index, 99)).save(tmp_path / f"{index}.png")
+    with pytest.raises(UserError, match=r"data.outliers: crops:folder:.*altered:folder:"):
+        load_splits(load(None, words))
