@@ -115,14 +115,16 @@ def _cells(name: str, rows: Sequence[OwnRow]) -> list[str]:
         for key in ("clean", "both")
     ]
     minutes = " ".join(f"{row.seconds / 60:.1f}" for row in rows)
+    steps = ["/".join(map(str, row.steps)) for row in rows]
+    tiers = [f"{row.tier}, {row.judged} ID images" for row in rows]
     return [
         f"{escaped(name)} ({first.classes} classes, {first.images} images)",
-        f"{first.image_size} px, {first.network}, {'/'.join(map(str, first.steps))}",
+        f"{first.image_size} px, {first.network}, {', '.join(dict.fromkeys(steps))}",
         f"{first.budget or 'none'}, {minutes} min",
         " / ".join(accuracies),
         str(len(rows)),
         *aurocs,
-        f"{first.tier}, {first.judged} ID images",
+        "; ".join(dict.fromkeys(tiers)),
         "; ".join(dict.fromkeys(escaped(row.verdict) for row in rows)),
     ]
 

@@ -99,7 +99,7 @@ def test_the_page_has_targets_and_means_over_seeds():
         verdict="robustness numbers can be trusted",
         provenance=facts,
     )
-    other = dataclasses.replace(row, far={**MEANS, "both": 0.7})
+    other = dataclasses.replace(row, far={**MEANS, "both": 0.7}, tier="smoke", steps=(1, 2, 3))
     page = own_images_page([row, other])
     (line,) = [line for line in page.splitlines() if line.startswith("| apples")]
     cells = [cell.strip() for cell in line.strip("|").split("|")]
@@ -108,6 +108,8 @@ def test_the_page_has_targets_and_means_over_seeds():
         "80.0 [70.0, 90.0]",
     ]
     assert cells[9:11] == ["", ""]
+    assert cells[1].endswith("100/200/300, 1/2/3")
+    assert cells[11] == "paper, 50 ID images; smoke, 50 ID images"
     assert "| *target* | " in page
     assert "* apples: places 90.0 / 90.0" in page
     assert "own_images --data DIR --scale small" in page
