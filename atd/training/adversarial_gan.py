@@ -84,7 +84,7 @@ class AdversarialGan:
         self.frozen_pass: FrozenPass | None = None
         if detector.backbone is not None:
             self.frozen_pass = FrozenPass(detector.backbone, bfloat16=bfloat16, compiled=compiled)
-        self.trained_pass: Callable[[Tensor], Tensor] = detector.features
+        self.trained_pass: Callable[[Tensor], Tensor] | None = None
         # As in pre-training: on a CPU, compiling it takes longer than it saves.
         if compiled and config.finetune and processes.device.type == "cuda":
             self.trained_pass = compiled_function(detector.features)
@@ -128,8 +128,9 @@ class AdversarialGan:
         return self._trained_features(images)
 
     def _trained_features(self, images: Tensor) -> Tensor:
+        features = self.trained_pass or self.detector.features
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.bfloat16):
-            return at_least_float32(self.trained_pass(images))
+            return at_least_float32(features(images))
 
     def _logits(self, images: Tensor) -> Tensor:
         """The detector's logits; only the backbone may run in lower precision."""
