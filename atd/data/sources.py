@@ -6,7 +6,7 @@ import difflib
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -16,7 +16,6 @@ from torch import Tensor
 from atd.config import DataConfig, LoaderConfig
 from atd.data.altered import altered
 from atd.data.bundled import BUNDLED, bundled_set
-from atd.data.crops import SHARPNESS, crops
 from atd.data.folders import folder_layout, image_folder
 from atd.data.image_list import image_list, list_name
 from atd.data.images import ImageSet, join
@@ -71,7 +70,6 @@ def open_source(source: str, *, split: Split, data: DataConfig) -> ImageSet:
     * `bundled:NAME`: offline sets, see `atd.data.bundled`.
     * `jigsaw:SOURCE`: the images of a source with their tiles permuted.
     * `altered:SOURCE`: outliers of six kinds made of a source's images, see `atd.data.altered`.
-    * `crops:SOURCE`: twelve crops of each of a source's larger images, see `atd.data.crops`.
     * `A + B`: several sources one behind the other.
 
     Args:
@@ -192,9 +190,6 @@ def _open_one(source: str, split: Split, data: DataConfig) -> ImageSet:
             return jigsaw(_open_one(rest, split, data))
         case "altered", True:
             return altered(_open_one(rest, split, data))
-        case "crops", True:
-            larger = replace(data, image_size=min(512, SHARPNESS * data.image_size))
-            return crops(_open_one(rest, split, larger), data.image_size)
         case "bundled", True if rest in BUNDLED:
             return bundled_set(rest, _without_val(split), data)
     if source in TORCHVISION:
@@ -209,7 +204,7 @@ def _without_val(split: Split) -> Literal["train", "test", "all"]:
 def _has_split(source: str, split: Literal["val", "test"]) -> bool:
     kind, _, rest = source.partition(":")
     match kind:
-        case "jigsaw" | "altered" | "crops":
+        case "jigsaw" | "altered":
             return _has_split(rest, split)
         case "folder":
             layout = folder_layout(rest)
@@ -224,7 +219,7 @@ def _has_split(source: str, split: Literal["val", "test"]) -> bool:
 def _name_of_part(source: str) -> str:
     kind, _, rest = source.partition(":")
     match kind:
-        case "jigsaw" | "altered" | "crops":
+        case "jigsaw" | "altered":
             return f"{_name_of_part(rest)}-{kind}"
         case "folder":
             path = Path(rest).resolve()

@@ -214,19 +214,11 @@ def _outlier_sets(
 
     What is derived from the ID source is made of ID *training* images for training and of ID
     *validation* images for validation, at most as many as there are other outliers.
-
-    Raises:
-        UserError: Outliers are crops of the ID images.
     """
     derived = {f"jigsaw:{data.id}": jigsaw, f"altered:{data.id}": altered}
     parts = [*_FALLBACK, f"altered:{data.id}"]
     if data.outliers:
         parts = split_mixture(data.outliers)
-    if f"crops:{data.id}" in parts:
-        raise UserError(
-            f"data.outliers: crops:{data.id} would show what is in-distribution; write "
-            f"altered:{data.id} to make outliers of ID images"
-        )
     makers = [derived[part] for part in parts if part in derived]
     trains, vals = ([make(images) for make in makers] for images in (id_train, id_val))
     others = " + ".join(part for part in parts if part not in derived)

@@ -124,6 +124,6 @@ def _sources(record: Mapping[str, Mapping[str, Any]], key: str) -> list[str]:
 
 
 def _is_safe(source: str) -> bool:
-    while source.startswith(("jigsaw:", "altered:", "crops:")):
+    while source.startswith(("jigsaw:", "altered:")):
         source = source.partition(":")[2]
     return source in TORCHVISION or source.startswith(("folder:", "bundled:"))

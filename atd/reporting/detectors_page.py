@@ -32,7 +32,7 @@ evaluation.
 
 On the digits `vit_adversarial` is no robust network: by its log a tenth of its held-out images are
 right, as by chance, so its row says nothing of robust transformers. TRADES, by hand, leaves the
-same network with 98 % right and none under PGD-20."""
+same network with 97 % right and none under PGD-20."""
 
 _PAPERS = """\
 No number of the papers is quoted beside ours, because in no case do setting and data agree:
