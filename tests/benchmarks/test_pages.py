@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import publish
+import pytest
+
+from atd.errors import UserError
+from benchmarks import publish, readme_results
 
 
 def test_a_finished_run_is_published(monkeypatch, tmp_path, tiny_run):
@@ -16,3 +19,15 @@ def test_a_finished_run_is_published(monkeypatch, tmp_path, tiny_run):
     assert f"{both:.1f}" in text
     assert "Minutes: helper" in text
     assert (tmp_path / "tiny.json").is_file()
+
+
+def test_the_readme_shows_what_is_stored():
+    readme = (readme_results.ROOT / "README.md").read_text(encoding="utf-8")
+    assert (
+        readme_results.filled(readme, readme_results.results_table(readme_results.ROOT)) == readme
+    )
+
+
+def test_a_readme_without_a_place_for_results_is_refused():
+    with pytest.raises(UserError, match="<!-- results -->"):
+        readme_results.filled("# atd", "| a |")
