@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+from PIL import Image
+
 from atd.evaluation.checks import TRUSTED
 from atd.evaluation.results import Provenance
 from atd.reporting.findings_figures import draw_findings
@@ -67,6 +69,15 @@ def test_other_settings_have_tables_of_their_own():
     other = dataclasses.replace(ROWS[0], scale="paper")
     text = findings_page([*ROWS, other], [])
     assert text.count("\n## configs/digits.yaml, scale ") == 2
+
+
+def test_pictures_show_every_setting(tmp_path):
+    other = [dataclasses.replace(ROWS[0], scale="paper")]
+    heights = []
+    for rows in (ROWS, [*ROWS, *other]):
+        names = draw_findings(rows, tmp_path / "page.md")
+        heights.append([Image.open(tmp_path / name).height for name in names])
+    assert all(two > 1.5 * one for one, two in zip(*heights, strict=True))
 
 
 def test_pictures_lie_beside_the_page(tmp_path):
