@@ -12,7 +12,7 @@ from pathlib import Path
 
 from atd.config.options import EvaluateConfig
 from atd.errors import UserError, run_command
-from atd.evaluation.results import Results, read_results
+from atd.evaluation.results import read_results
 from atd.evaluation.tiers import resolve_tier
 from atd.experiments.missing import finished_runs, typed
 from atd.files import write_text
@@ -40,7 +40,7 @@ def main() -> None:
 
 def _main() -> None:
     readme = ROOT / "README.md"
-    write_text(readme, filled(readme.read_text(encoding="utf-8"), results_table(ROOT)))
+    write_text(readme, filled(readme.read_text(encoding="utf-8"), results_table()))
 
 
 def filled(readme: str, made: str) -> str:
@@ -54,20 +54,14 @@ def filled(readme: str, made: str) -> str:
     return _PLACE.sub(lambda _: f"\n{made}\n\n", readme)
 
 
-def results_table(root: Path) -> str:
-    """The table in Markdown.
-
-    Args:
-        root: The repository.
-    """
+def results_table() -> str:
+    """The table in Markdown."""
     rows = [
-        _digits(root / "docs" / "detectors.json"),
-        *_run(root / "docs" / "results" / "cifar10_small.json", "docs/results/cifar10_small.md"),
-        *_run(
-            root / "checkpoints" / "cifar10" / "report" / "results.json",
-            "checkpoints/cifar10/report/report.md",
-        ),
-        *_own_images(root / "docs" / "own_images.json"),
+        _digits(ROOT / "docs" / "detectors.json"),
+        *_run("docs/results/cifar10_small.json", "docs/results/cifar10_small.md"),
+        *_shipped("cifar10_small"),
+        *_shipped("cifar10"),
+        *_own_images(ROOT / "docs" / "own_images.json"),
     ]
     return table(_HEAD, rows, _WORDS)
 
@@ -88,9 +82,14 @@ def _digits(file: Path) -> list[str]:
     ]
 
 
-def _run(file: Path, page: str) -> Iterator[list[str]]:
+def _shipped(name: str) -> Iterator[list[str]]:
+    folder = f"checkpoints/{name}/report"
+    return _run(f"{folder}/results.json", f"{folder}/report.md")
+
+
+def _run(file: str, page: str) -> Iterator[list[str]]:
     """One run: its far sets, and its near ones."""
-    results = read_results(file)
+    results = read_results(ROOT / file)
     for role in ("far", "near"):
         sets = [item for item in results.datasets.values() if item.role == role]
         yield [
@@ -98,13 +97,9 @@ def _run(file: Path, page: str) -> Iterator[list[str]]:
             plural(len(sets), f"{role} set"),
             "1",
             *(interval([statistics.mean(item[of]["auroc"] for item in sets)]) for of in CONDITIONS),
-            _attack(results),
+            f"{attack_words(results.attack)}; {results.id.images}",
             _checks([results.verdict]),
         ]
-
-
-def _attack(results: Results) -> str:
-    return f"{attack_words(results.attack)}; {results.id.images}"
 
 
 def _own_images(file: Path) -> Iterator[list[str]]:

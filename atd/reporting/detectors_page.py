@@ -45,8 +45,9 @@ No number of the papers is quoted beside ours, because in no case do setting and
   attacks do not know of the detector.
 * S & I and GAIA: the papers judge images that nobody attacked, by full-sized networks that were
   not trained robustly; the released code of S & I lacks the paper's integral (`detector.variant`).
-  What is counted needs such a network: `gaia_z@standard` in [objectives.md](objectives.md) tells
-  unattacked images apart, `gaia_z` and `splitting_integrating` on the robust networks here do not.
+  What is counted seems to need such a network: `gaia_z@standard` in
+  [objectives.md](objectives.md) tells unattacked images apart, `gaia_z` and
+  `splitting_integrating` on the robust networks here do not.
 * DAAIN: the paper monitors a segmentation network; the tables here have classifiers.
 * OpenGAN: the paper attacks nothing and reads full-sized networks; its published evaluation
   normalises by the batch that is scored, which is off here (`atd.batch_statistics`).

@@ -101,11 +101,12 @@ _ALT = {
 }
 
 _READING = """\
-*Released attack*: as above. *PGD on the logit*: the paper's steps and step size on the raw
-logit, the worst iterate counts. *Strong tier*: {strong}; images found on the other recipes'
-detectors are transferred, and the worst of all counts. All four recipes share the backbone of
-their seed; AUROC in percent, mean over the far sets ({sets}) with {images} a set at most, and over
-seeds, with the lowest and the highest where there are several."""
+*Released attack*: that of the released code, described below. *PGD on the logit*: the paper's
+steps and step size on the raw logit, the worst iterate counts. *Strong tier*: {strong};
+images found on the other recipes' detectors are transferred, and the worst of all counts. All four
+recipes share the backbone of their seed; AUROC in percent, mean over the far sets ({sets})
+with {images} a set at most, and over seeds, with the lowest and the highest where there
+are several."""
 
 _DIFFERS = """\
 The paper's 69.3 % is not in the tables: it belongs to CIFAR-10, eight other OOD sets, 8/255, and a

@@ -23,9 +23,7 @@ def test_a_finished_run_is_published(monkeypatch, tmp_path, tiny_run):
 
 def test_the_readme_shows_what_is_stored():
     readme = (readme_results.ROOT / "README.md").read_text(encoding="utf-8")
-    assert (
-        readme_results.filled(readme, readme_results.results_table(readme_results.ROOT)) == readme
-    )
+    assert readme_results.filled(readme, readme_results.results_table()) == readme
 
 
 def test_a_readme_without_a_place_for_results_is_refused():
