@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from atd.config import BackboneConfig, Config
@@ -16,7 +16,7 @@ from atd.planning.plan import trainings
 __all__ = ["TimePlan", "networks", "plan_time", "shortened", "with_network"]
 
 SHARES = {"helper": 0.06, "pretrain": 0.34, "atd": 0.35, "evaluate": 0.25}
-"""Of the time, by stage; a run without some of them gives their time to the others."""
+"""Of the time, by stage; the time of a training that a run lacks goes to its other trainings."""
 _CERTAIN = 0.92
 """Of the budget is planned: the images must be read, the report written."""
 _FEWEST = 60
@@ -132,8 +132,16 @@ def _steps_in(config: Config, pace: Pace, stage: str) -> int:
 
 
 def _time_of(config: Config, pace: Pace, stage: str) -> float:
-    present = sum(SHARES[name] for name in (*pace.steps, "evaluate"))
-    return config.run.seconds * _CERTAIN * SHARES[stage] / present
+    return config.run.seconds * _CERTAIN * _share(stage, pace.steps)
+
+
+def _share(stage: str, trained: Collection[str]) -> float:
+    """Of the time, for one of the trainings of a run or for its evaluation."""
+    if not trained:
+        return 1.0
+    if stage == "evaluate":
+        return SHARES[stage]
+    return (1 - SHARES["evaluate"]) * SHARES[stage] / sum(SHARES[name] for name in trained)
 
 
 def _enough_images(config: Config, pace: Pace) -> tuple[Config, Pace]:
@@ -162,12 +170,11 @@ def shortened(config: Config, spent: float) -> Config:
     Returns:
         The same options where there is time for what was planned.
     """
-    before = trainings(config) - {"atd"}
-    done = config.run.seconds * sum(SHARES[stage] for stage in before)
+    trained = trainings(config)
+    planned = sum(_share(stage, trained) for stage in trained - {"atd"})
+    done = config.run.seconds * planned
     left = config.run.seconds * _CERTAIN - spent
-    share = (SHARES["atd"] + SHARES["evaluate"]) / sum(
-        SHARES[stage] for stage in (*before, "atd", "evaluate")
-    )
+    share = 1 - planned
     if not done or spent <= done:
         return config
     slower = spent / done

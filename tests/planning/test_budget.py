@@ -103,10 +103,11 @@ def test_more_images_than_can_be_seen_are_left_out():
     assert plan_time(config_of("1h"), pace_of(train=1000)).config.data.id_limit == 0
 
 
-def test_the_time_of_stages_that_a_run_lacks_goes_to_the_others():
-    only = pace_of(steps={"atd": 1e-2})
-    with_weights = plan_time(config_of("1h"), only).config.atd.min_steps
-    assert with_weights > plan_time(config_of("1h"), pace_of()).config.atd.min_steps
+def test_the_time_of_trainings_that_a_run_lacks_goes_to_the_others():
+    fixed = config_of("1h", "backbone.width=8")
+    steps = plan_time(fixed, pace_of()).config.atd.min_steps
+    only = plan_time(fixed, pace_of(steps={"atd": 1e-2})).config.atd.min_steps
+    assert only > 1.9 * steps  # three quarters of the time in place of 0.35, less validations
     fitted = plan_time(config_of("1h"), pace_of(steps={}))
     assert fitted.config.evaluate.tier == "standard"
 
