@@ -225,9 +225,12 @@ def with_network(config: Config) -> TimePlan:
     """
     size = config.data.image_size
     backbone = networks(config.backbone, size)[0]
-    reason = (
-        f"images of {size} x {size} pixels, width {backbone.width}, stem of stride "
-        f"{backbone.stem_stride or 'auto'}: what a machine without a GPU trains in an hour; a "
-        "run.budget that has time for a larger network chooses one"
+    network = f"width {backbone.width}, stem of stride {backbone.stem_stride or 'auto'}"
+    why = (
+        "as backbone.weights has it"
+        if backbone.weights
+        else "what a machine without a GPU trains in an hour; a run.budget that has time for a "
+        "larger network chooses one"
     )
+    reason = f"images of {size} x {size} pixels, {network}: {why}"
     return TimePlan(dataclasses.replace(config, backbone=backbone), (reason,))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 
+from atd.backbones.weights import adopted
 from atd.config import Config
 from atd.data.sides import sized
 from atd.errors import UserError
@@ -30,6 +31,7 @@ def settled(config: Config) -> TimePlan:
     if known is not None:
         return TimePlan(known, ())
     config = dataclasses.replace(config, data=sized(config.data))
+    config = _with_given_network(config)
     if not config.run.seconds:
         return with_network(config)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
@@ -38,3 +40,15 @@ def settled(config: Config) -> TimePlan:
             "atd.epochs) instead"
         )
     return plan_time(config)
+
+
+def _with_given_network(config: Config) -> Config:
+    """Settles what is `auto` of a network that is given as the folder of a detector."""
+    asked = config.backbone
+    given = adopted(asked, config.data.image_size)
+    backbone = dataclasses.replace(
+        asked,
+        width=asked.width or given.width,
+        stem_stride=asked.stem_stride or given.stem_stride,
+    )
+    return dataclasses.replace(config, backbone=backbone)

@@ -77,6 +77,20 @@ def test_automatic_sizes_are_told_with_their_cost(make, pictures):
     assert line.startswith("images of 32 x 32 pixels, width 16, stem of stride 2")
 
 
+def test_the_network_of_given_weights_is_told_and_comes_back(make, pictures, tiny_run):
+    given = f"backbone.weights={tiny_run.folder / 'detector'}"
+    auto = ["backbone.width=auto", "backbone.stem_stride=0", "data.image_size=auto"]
+    config = make(f"data.id={pictures(40)}", given, *auto)
+    plan = settled(config)
+    width = tiny_run.config.backbone.width
+    assert plan.config.backbone.width == width
+    assert f"width {width}" in plan.reasons[0]
+    assert plan.reasons[0].endswith("as backbone.weights has it")
+    RunFolder(config.run.folder).path.mkdir()
+    RunFolder(config.run.folder).claim(plan.config)
+    assert settled(config).config == plan.config
+
+
 def test_what_was_chosen_comes_back_and_nothing_is_timed_again(make, slow_machine, monkeypatch):
     config = make("run.budget=30m", "backbone.width=auto")
     plan = settled(config)
