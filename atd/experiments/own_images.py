@@ -21,6 +21,7 @@ from atd.experiments.missing import Record, Runs, run_missing, typed
 from atd.experiments.order import Order
 from atd.metrics import CONDITIONS
 from atd.pipeline import Run
+from atd.planning.plan import pretrains
 from atd.records import to_json
 from atd.reporting.own_images_page import OwnRow, own_images_page
 from atd.training.pretraining_validation import accuracy
@@ -160,7 +161,8 @@ def _accuracies(run: Run) -> dict[str, float]:
         ),
     )
     classifier = Run(plain, processes, run.splits).until("pretrain").backbone
-    models = {"helper": helper, "plain": classifier, "robust": run.backbone}
+    robust = run.backbone if pretrains(run.config) else None  # given weights may lack these classes
+    models = {"helper": helper, "plain": classifier, "robust": robust}
     return {
         name: accuracy(model.eval(), test, processes)
         for name, model in models.items()
