@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import re
@@ -208,8 +209,12 @@ def is_detector_folder(path: Path) -> bool:
 
 
 def _detector_tensors(folder: Path) -> dict[str, Tensor]:
-    read_description(folder)
-    tensors = _read_safetensors(folder / "model.safetensors")
+    digest, file = read_description(folder).get("weights_sha256"), folder / "model.safetensors"
+    tensors = _read_safetensors(file)
+    if digest and hashlib.sha256(file.read_bytes()).hexdigest() != digest:
+        raise UserError(
+            f"{file}: damaged: its SHA-256 is not the one in config.json; copy the folder again"
+        )
     return {key: value for key, value in tensors.items() if key.startswith("backbone.")}
 
 

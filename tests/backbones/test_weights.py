@@ -238,6 +238,8 @@ def test_the_folder_of_a_detector(tmp_path, format):
     assert torch.equal(backbone(IMAGES), source(IMAGES))
     assert loaded.notices == []
     assert f"did you mean {folder}?" in refused(tmp_path)
+    (folder / "config.json").write_text(json.dumps({**description, "weights_sha256": 64 * "0"}))
+    assert "its SHA-256 is not the one in config.json" in refused(folder)
     (folder / "config.json").write_text(json.dumps({**description, "backbone": None}))
     assert "has no backbone" in refused(folder)
     (folder / "config.json").write_text(json.dumps({**description, "backbone": {"width": "4"}}))
