@@ -227,8 +227,8 @@ def with_network(config: Config) -> TimePlan:
     backbone = networks(config.backbone, size)[0]
     network = f"width {backbone.width}, stem of stride {backbone.stem_stride or 'auto'}"
     why = (
-        "as backbone.weights has it"
-        if backbone.weights
+        "as given"
+        if config.backbone.width
         else "what a machine without a GPU trains in an hour; a run.budget that has time for a "
         "larger network chooses one"
     )

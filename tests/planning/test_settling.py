@@ -85,7 +85,7 @@ def test_the_network_of_given_weights_is_told_and_comes_back(make, pictures, tin
     width = tiny_run.config.backbone.width
     assert plan.config.backbone.width == width
     assert f"width {width}" in plan.reasons[0]
-    assert plan.reasons[0].endswith("as backbone.weights has it")
+    assert plan.reasons[0].endswith("as given")
     RunFolder(config.run.folder).path.mkdir()
     RunFolder(config.run.folder).claim(plan.config)
     assert settled(config).config == plan.config
