@@ -153,7 +153,9 @@ _LOW = (
 WHY = {
     "no network": _GENERATOR,
     "no network, generated images attacked too": _GENERATOR,
-    **dict.fromkeys(("AT (MD)", "AOE (MD)", "ALOE (MD)", "ALOE (RMD)"), _DIGITS),
+    **dict.fromkeys(
+        ("AT (MD)", "HAT (MD)", "AOE (MD)", "AOE (RMD)", "ALOE (MD)", "ALOE (RMD)"), _DIGITS
+    ),
     **dict.fromkeys(("ALOE (MSP)", "AOE (MSP)"), _LOW),
 }
 """Why methods come out otherwise than in the paper, as far as rows of the same tables tell."""
