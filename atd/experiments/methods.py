@@ -142,12 +142,12 @@ _GENERATOR = (
 )
 
 _DIGITS = (
-    "A matter of the digits, it seems: on CIFAR-10 small, on this page, it lies below ATD, as in "
+    "A matter of the digits, it seems: on CIFAR-10 small (docs/table1.md) it lies below ATD, as in "
     "the paper"
 )
 _LOW = (
-    "It is the reference that is low: the released code, which never trains its generator, comes "
-    "out above it wherever something is attacked"
+    "It is the reference that is low: on the digits (docs/table1.md) the released code, which "
+    "never trains its generator, comes out above this row wherever something is attacked"
 )
 
 WHY = {
