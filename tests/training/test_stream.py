@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -37,9 +38,15 @@ print(max(used) - used[0])
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux's own figures")
 def test_many_batches_take_the_memory_of_a_few():
+    # What malloc keeps of freed memory depends on timing; above this size it gives all of it back.
+    given_back = os.environ | {"MALLOC_MMAP_THRESHOLD_": "100000"}
     done = subprocess.run(
-        [sys.executable, "-c", STREAMING], capture_output=True, text=True, timeout=100
+        [sys.executable, "-c", STREAMING],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        env=given_back,
     )
     assert done.returncode == 0, done.stderr
-    # A batch has 0.75 MB as it comes and 3 MB as it is used.
-    assert float(done.stdout) < 130
+    # A batch has 0.75 MB as it comes and 3 MB as it is used: kept, they would take over 110.
+    assert float(done.stdout) < 40
