@@ -12,7 +12,7 @@ from pathlib import Path
 
 from atd.config.options import EvaluateConfig
 from atd.errors import UserError, run_command
-from atd.evaluation.results import read_results
+from atd.evaluation.results import Results, read_results
 from atd.evaluation.tiers import resolve_tier
 from atd.experiments.missing import finished_runs, typed
 from atd.files import write_text
@@ -22,6 +22,7 @@ from atd.reporting.kind_rows import KindRow
 from atd.reporting.own_images_page import OwnRow
 from atd.reporting.table_parts import short_verdict, table
 from atd.reporting.wording import attack_words, interval, member_words, plural, radius_words
+from benchmarks.publish import published
 
 ROOT = Path(__file__).parents[1]
 _PLACE = re.compile(r"(?<=<!-- results -->\n).*?(?=<!-- end -->)", re.S)
@@ -58,7 +59,7 @@ def results_table() -> str:
     """The table in Markdown."""
     rows = [
         _digits(ROOT / "docs" / "detectors.json"),
-        *_run("docs/results/cifar10_small.json", "docs/results/cifar10_small.md"),
+        *_seeds("cifar10_small"),
         *_shipped("cifar10_small"),
         *_shipped("cifar10"),
         *_own_images(ROOT / "docs" / "own_images.json"),
@@ -82,23 +83,33 @@ def _digits(file: Path) -> list[str]:
     ]
 
 
+def _seeds(name: str) -> Iterator[list[str]]:
+    page = f"docs/results/{name}.md"
+    runs = published((ROOT / page).with_suffix(".json"))
+    return _run([run.results for run in runs], name, page)
+
+
 def _shipped(name: str) -> Iterator[list[str]]:
     folder = f"checkpoints/{name}/report"
-    return _run(f"{folder}/results.json", f"{folder}/report.md")
+    return _run([read_results(ROOT / folder / "results.json")], name, f"{folder}/report.md")
 
 
-def _run(file: str, page: str) -> Iterator[list[str]]:
-    """One run: its far sets, and its near ones."""
-    results = read_results(ROOT / file)
+def _run(runs: Sequence[Results], name: str, page: str) -> Iterator[list[str]]:
+    """Runs of one config: their far sets, and their near ones."""
     for role in ("far", "near"):
-        sets = [item for item in results.datasets.values() if item.role == role]
+        means = [
+            {of: statistics.mean(item[of]["auroc"] for item in sets) for of in CONDITIONS}
+            for run in runs
+            if (sets := [item for item in run.datasets.values() if item.role == role])
+        ]
+        count = sum(item.role == role for item in runs[0].datasets.values())
         yield [
-            f"[{results.detector.name}]({page})",
-            plural(len(sets), f"{role} set"),
-            "1",
-            *(interval([statistics.mean(item[of]["auroc"] for item in sets)]) for of in CONDITIONS),
-            f"{attack_words(results.attack)}; {results.id.images}",
-            _checks([results.verdict]),
+            f"[{name}]({page})",
+            plural(count, f"{role} set"),
+            str(len(runs)),
+            *(interval([mean[of] for mean in means]) for of in CONDITIONS),
+            f"{attack_words(runs[0].attack)}; {runs[0].id.images}",
+            _checks([run.verdict for run in runs]),
         ]
 
 
