@@ -227,7 +227,7 @@ What may surprise:
 * On the large network torch takes longer for a batch of 256 than for eight of 32: activations of
   67 MB each fit into no cache. ONNX Runtime does not.
 * The attack on an int8 file follows the gradient of the float32 detector, since its own is not
-  known: that its AUROC is no lower does not say that a better attack finds nothing.
+  known: that its AUROC is hardly lower does not say that a better attack finds nothing.
 
     python -m benchmarks.exports DETECTOR ... --output docs/export.md
 

@@ -21,7 +21,7 @@ examples:
   python evaluate.py checkpoints/digits/detector
   python evaluate.py checkpoints/digits/detector evaluate.tier=strong --output strong
   python evaluate.py checkpoints/cifar10/detector data.ood_test=[folder:my/images] --output out
-  python evaluate.py checkpoints/mine/detector checkpoints/digits/detector --output both
+  python evaluate.py checkpoints/energy/detector checkpoints/digits/detector --output both
   python evaluate.py shipped/detector --require 'both.auroc>=0.6' --require trusted
 """
 

@@ -47,13 +47,18 @@ _REFERENCE = "ATD, the paper's text"
 _ALIKE = """\
 `recipe=paper` is what the paper's text says, `recipe=published` what its released code does
 ([findings.md](findings.md)), and the last row the recipe of this package. All networks of a seed
-are trained on the same images, with the same number of epochs and the same radius. The paper
-attacks its baselines with 10 steps of PGD and ATD with 100; here all get as many, on the raw score,
-and for each image the worst iterate counts. Where data or setting differ from the paper's (another
-config than `configs/paper.yaml`), its numbers are not quoted: they would be those of other images,
-networks and radii. Where they are quoted, this still differs: the paper's network was trained on
+are trained on the same images, with the same number of epochs and the same radius; ATD's by HAT
+unless the row says otherwise, whatever the config does, and the last row trains its copy further
+where the config has `atd.finetune`. Attacks take the raw score, and for each image the worst
+iterate counts. Where data or setting differ from the paper's (another config than
+`configs/paper.yaml`), its numbers are not quoted: they would be those of other images, networks and
+radii. Where they are quoted, this still differs: the paper's network was trained on
 500,000 further images, its images were decoded and resized by other code, and the discriminator was
 chosen on SVHN's test images."""
+
+_STEPS = (
+    "The paper attacks its baselines with 10 steps of PGD and ATD with 100; here all get as many."
+)
 
 
 def _shown(methods: Mapping[str, Method]) -> dict[str, Any]:
@@ -74,8 +79,8 @@ TABLE1 = Shown(
     "read off it (MD: Mahalanobis distance, RMD: relative Mahalanobis distance).",
     "Networks of the same kind that are trained without attacks stand in for the paper's vision "
     "transformer, which was pre-trained on ImageNet-21k. OpenGAN scores each image for itself; the "
-    "paper's scores depended on the other images of their batch (`atd.batch_statistics=true`).\n\n"
-    + _ALIKE,
+    "paper's scores depended on the other images of their batch (`atd.batch_statistics=true`). "
+    f"{_STEPS}\n\n{_ALIKE}",
     **_shown(COMPARED),
 )
 TABLE3 = Shown(

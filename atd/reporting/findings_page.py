@@ -104,7 +104,8 @@ _READING = """\
 *Released attack*: that of the released code, described below. *PGD on the logit*: the paper's
 steps and step size on the raw logit, the worst iterate counts. *Strong tier*: {strong};
 images found on the other recipes' detectors are transferred, and the worst of all counts. All four
-recipes share the backbone of their seed; AUROC in percent, mean over the far sets ({sets})
+recipes start from the backbone of their seed, which HAT has trained (`this package` trains its copy
+further where the config has `atd.finetune`); AUROC in percent, mean over the far sets ({sets})
 with {images} a set at most, and over seeds, with the lowest and the highest where there
 are several."""
 

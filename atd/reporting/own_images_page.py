@@ -68,8 +68,10 @@ _ABOUT = """\
 `configs/folder.yaml` on image folders as users have them, with no outliers given: ID classes,
 classes held out of the same folder (near), sets of other photographs (far), and bundled kinds that
 are not trained on (unseen). Percent; mean over seeds, lowest and highest in brackets where there
-are several. `plain` is a classifier of the same size trained without attacks for three times the
-helper's steps, outside of the budget; `both` is the AUROC where ID and OOD images are attacked."""
+are several. Steps are those of helper, pre-training and ATD. `plain` is a classifier of the same
+size trained without attacks for three times the steps that a helper gets, outside of the budget;
+`both` is the AUROC where ID and OOD images are attacked. *target*: what was asked of this
+product."""
 
 _TITLES = (
     *("ID set", "network, steps", "budget, taken", "accuracy: helper / plain / robust", "seeds"),
@@ -115,7 +117,7 @@ def _cells(name: str, rows: Sequence[OwnRow]) -> list[str]:
         for key in ("clean", "both")
     ]
     minutes = " ".join(f"{row.seconds / 60:.1f}" for row in rows)
-    steps = ["/".join(map(str, row.steps)) for row in rows]
+    steps = [_steps(row) for row in rows]
     tiers = [f"{row.tier}, {row.judged} ID images" for row in rows]
     return [
         f"{escaped(name)} ({first.classes} classes, {first.images} images)",
@@ -127,6 +129,12 @@ def _cells(name: str, rows: Sequence[OwnRow]) -> list[str]:
         "; ".join(dict.fromkeys(tiers)),
         "; ".join(dict.fromkeys(escaped(row.verdict) for row in rows)),
     ]
+
+
+def _steps(row: OwnRow) -> str:
+    helper, *others = row.steps
+    # Without HAT there is no helper, whatever its steps would be.
+    return "/".join(map(str, [helper if "helper" in row.accuracy else "none", *others]))
 
 
 def _details(name: str, rows: Sequence[OwnRow]) -> str:

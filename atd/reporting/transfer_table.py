@@ -55,10 +55,10 @@ kind that beats the attack on ATD itself, the last row, would tell of masked gra
 
 _DIFFERS = """\
 The paper transfers a single step (FGSM) and reports no attack on ATD itself beside it. Here PGD is
-transferred as well, and the same attacks on ATD itself stand below. For each image the worse of the
-unchanged and the attacked one counts, so no transfer can help the detector. A network trained
-without attacks, of the same architecture, stands in for the paper's vision transformer. No checks
-are run here: those of ATD are in [table3.md](table3.md). The paper's
+transferred as well, and the same attacks on ATD itself stand in the last row of each table. For
+each image the worse of the unchanged and the attacked one counts, so no transfer can help the
+detector. A network trained without attacks, of the same architecture, stands in for the paper's
+vision transformer. No checks are run here: those of ATD are in [table3.md](table3.md). The paper's
 numbers stand in the table only where data and radius are its own (`configs/paper.yaml`)."""
 
 
