@@ -43,7 +43,7 @@ def evaluate(
     ood: Mapping[str, Given],
     near: Mapping[str, Given] | None = None,
     id_val: Given | None = None,
-    epsilon: float | str = "8/255",
+    epsilon: float | str | None = None,
     norm: Norm = "linf",
     tier: Literal["smoke", "paper", "standard", "strong"] = "standard",
     steps: int = 0,
@@ -65,9 +65,10 @@ def evaluate(
             string such as `folder:PATH`.
         ood: OOD test images by name.
         near: OOD test images that are semantically close to ID, reported apart.
-        id_val: Further ID images, which set the threshold that lets 95 % of them pass; without
-            them the detector's own threshold is used, or that of the ID test images.
-        epsilon: Attack radius on the [0, 1] scale, as a number or a fraction.
+        id_val: Further ID images; where the detector has no threshold of its own, the one that
+            lets 95 % of them pass (without them: of the ID test images) is judged.
+        epsilon: Attack radius on the [0, 1] scale, as a number or a fraction; 8/255 by default in
+            L-inf, to be given in L2.
         norm: Norm of the ball.
         tier: How hard to attack, see `atd.evaluation.tiers`.
         steps: Steps of every gradient attack; 0 means the tier's.
@@ -87,6 +88,8 @@ def evaluate(
     Raises:
         UserError: There are no images, they do not suit the detector, or an option is impossible.
     """
+    if epsilon is None:
+        epsilon = "8/255" if norm == "linf" else -1
     options = {"tier": tier, "norm": norm, "epsilon": epsilon, "steps": steps}
     options |= {"restarts": restarts, "limit": limit, "batch_size": batch_size}
     options |= _certify_options(certify)

@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from atd.commands.parser import Parser
 from atd.errors import UserError, printable, run_command
 
 __all__ = ["main"]
@@ -25,7 +26,7 @@ examples:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="atd-calibrate",
         description="Sets the threshold of a detector from images of one's own.",
         epilog=_EPILOG,

@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from atd.commands.parser import Parser
 from atd.config import load
 from atd.errors import UserError, printable, run_command
 
@@ -32,7 +33,7 @@ def main() -> None:
 
 
 def _main() -> None:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="evaluate.py",
         usage="%(prog)s DETECTOR [DETECTOR ...] [--config FILE] [--output DIR] "
         "[--require CONDITION ...] [key=value ...]",

@@ -6,13 +6,14 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from atd.commands.parser import Parser
 from atd.errors import run_command
 
 __all__ = ["main"]
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="atd-export",
         description="Exports a detector to files that run without this package. Input: uint8 "
         "NCHW at any batch size; output: the score, larger = more likely out-of-distribution.",

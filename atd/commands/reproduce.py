@@ -8,6 +8,7 @@ import pkgutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from atd.commands.parser import Parser
 from atd.errors import UserError, run_command
 from atd.experiments.whats import WHATS
 
@@ -31,7 +32,7 @@ examples:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m atd.reproduce",
         description="Makes a table or a figure of the documents, with provenance.",
         epilog=_EPILOG,

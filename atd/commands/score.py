@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
+from atd.commands.parser import Parser
 from atd.errors import run_command
 
 __all__ = ["main"]
@@ -22,7 +23,7 @@ most a share A has a p-value of at most A, whatever the detector, on average ove
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="atd-score",
         description="Scores images; larger = more likely out-of-distribution.",
         epilog=_EPILOG,

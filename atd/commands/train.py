@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 
+from atd.commands.parser import Parser
 from atd.config import Config, load
 from atd.detectors.kinds import resolved
 from atd.errors import run_command
@@ -32,7 +33,7 @@ def main() -> None:
 
 
 def _main() -> None:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="train.py",
         description="Train an OOD detector that stays right when someone perturbs the input.",
         epilog=_EPILOG,

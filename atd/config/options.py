@@ -142,8 +142,9 @@ class EvaluateConfig:
     five, and feature-space, transfer and Square attacks (`atd.evaluation.tiers`)."""
     norm: Literal["linf", "l2"] = "linf"
     """Norm of the attack's ball; Square is left out for l2."""
-    epsilon: Annotated[float, Range(-1, 1)] = -1.0
-    """Attack radius; -1 means the radius the detector was trained for (atd.epsilon)."""
+    epsilon: Annotated[float, Range(-1, 1000)] = -1.0
+    """Attack radius on the [0, 1] pixel scale; -1 means the radius the detector was trained for
+    (atd.epsilon, in L-inf). In l2 it has to be given: 8/255 there is next to nothing."""
     steps: Annotated[int, Range(0, 10_000)] = 0
     """0 means the tier's number."""
     restarts: Annotated[int, Range(0, 100)] = 0
@@ -173,8 +174,15 @@ class EvaluateConfig:
         settle(self, "evaluate")
         radii = self.certify_radii
         require(0 < len(radii) <= 100, "evaluate.certify_radii", radii, "1 to 100 radii")
-        radius, rule = self.epsilon, "between 0 and 1 on the [0, 1] pixel scale, e.g. 8/255, or -1"
-        require(radius == -1.0 or radius >= 0.0, "evaluate.epsilon", radius, rule)
+        self._require_radius()
+
+    def _require_radius(self) -> None:
+        rule = "between 0 and 1 on the [0, 1] pixel scale, e.g. 8/255, or -1"
+        suits = self.epsilon == -1.0 or 0.0 <= self.epsilon <= 1.0
+        if self.norm == "l2":
+            rule = "a radius of its own with evaluate.norm=l2, between 0 and 1000, e.g. 0.5"
+            suits = self.epsilon >= 0.0
+        require(suits, "evaluate.epsilon", self.epsilon, rule)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

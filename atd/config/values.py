@@ -126,7 +126,7 @@ def is_open(group: Any) -> bool:
 
 def unknown_key(key: str, known: list[str]) -> OptionError:
     """The error of a key that there is not; it names the nearest one."""
-    nearest = difflib.get_close_matches(key[:100], known, n=1, cutoff=0.3)
+    nearest = difflib.get_close_matches(key[:100], known, n=1, cutoff=0.0)
     hint = f"; did you mean {nearest[0]}?" if nearest else ""
     return OptionError(key, f"{printable(key, 60)}: unknown key{hint}")
 

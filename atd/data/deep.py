@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -73,11 +74,14 @@ def _deep_png(image: Image.Image) -> NDArray[np.uint16]:
 
 def _scaled(values: NDArray[Any], is_float: bool, scale: Scale) -> NDArray[np.uint8]:
     """Grey levels on the scale of 8 bits, worked off in strips that take little memory."""
-    low = float(np.fmin.reduce(values, axis=None))
-    high = float(np.fmax.reduce(values, axis=None))
+    low, high = float(values.min()), float(values.max())
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise ValueError("NaN or infinity among its values")
     white = float(_WHITE.get(scale, 65535))
     if is_float and scale == "auto":
         white = 1.0 if high <= 1 else 255.0
+        if (remarks := remarks_of()) and high > 1 and (values <= 1).mean() > 0.5:
+            remarks.note_dark_float()
     clipped = low < 0 or high > white
     if (remarks := remarks_of()) and (clipped or not is_float or scale != "auto"):
         remarks.note_depth(min(high / white, 1.0), clipped)
@@ -85,5 +89,5 @@ def _scaled(values: NDArray[Any], is_float: bool, scale: Scale) -> NDArray[np.ui
     rows = max(1, _STRIP // max(1, values[0].size))
     for top in range(0, len(values), rows):
         strip = values[top : top + rows].astype(np.float64) * (255 / white)
-        result[top : top + rows] = np.nan_to_num(strip).round().clip(0, 255)
+        result[top : top + rows] = strip.round().clip(0, 255)
     return result

@@ -34,6 +34,8 @@ class Remarks:
         peak: Brightest value among the deep images; 1 is what became white.
         clipped: Deep images with values below black or above white.
         clipped_example: The first one.
+        dark_float: Images of floats above 1, for which 255 is white, though most are at most 1.
+        dark_float_example: The first one.
     """
 
     damaged: int = 0
@@ -43,6 +45,8 @@ class Remarks:
     peak: float = 0.0
     clipped: int = 0
     clipped_example: str = ""
+    dark_float: int = 0
+    dark_float_example: str = ""
     _reading: str = "an image"
     _counted: bool = False
 
@@ -66,9 +70,14 @@ class Remarks:
             self.clipped += 1
             self.clipped_example = self.clipped_example or self._reading
 
+    def note_dark_float(self) -> None:
+        """Notes that the image's floats may have been meant to end at 1."""
+        self.dark_float += 1
+        self.dark_float_example = self.dark_float_example or self._reading
+
     def add(self, other: Remarks) -> None:
         """Adds the remarks on other images."""
-        for kind in ("damaged", "deep", "clipped"):
+        for kind in ("damaged", "deep", "clipped", "dark_float"):
             setattr(self, kind, getattr(self, kind) + getattr(other, kind))
             example = f"{kind}_example"
             setattr(self, example, getattr(self, example) or getattr(other, example))
@@ -93,6 +102,12 @@ class Remarks:
             lines.append(
                 f"{self.clipped} image(s) have values beyond data.scale={scale}, which become "
                 f"black or white, e.g. {self.clipped_example}"
+            )
+        if self.dark_float:
+            lines.append(
+                f"{self.dark_float} image(s) of floats have values above 1, so that 255 is white, "
+                "but most of their values are at most 1; clip them there if 1 is white, e.g. "
+                f"{self.dark_float_example}"
             )
         return lines
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -42,7 +43,7 @@ class Scored:
 def score_named(
     detector: Detector, names: Sequence[str], option: str, *, null: bool = False
 ) -> Scored:
-    """Scores images; those that cannot be read are left out and told.
+    """Scores images; those that cannot be read, or were named before, are left out and told.
 
     Args:
         detector: The detector.
@@ -60,7 +61,8 @@ def score_named(
     left_out, remarks = LeftOut(), Remarks()
     paths: list[str] = []
     scores: list[float] = []
-    for row in score_files(detector, given_images(names, left_out, null=null), remarks):
+    images = _distinct(given_images(names, left_out, null=null), left_out)
+    for row in score_files(detector, images, remarks):
         if row.score is not None:
             paths.append(row.path)
             scores.append(row.score)
@@ -80,6 +82,18 @@ def score_named(
             "tells one from another; are they different images, and is the detector trained?"
         )
     return Scored(paths, np.array(scores))
+
+
+def _distinct(paths: Iterable[str], left_out: LeftOut) -> Iterator[str]:
+    """Each file once: what is said of n images holds for n different ones."""
+    seen: set[str] = set()
+    for path in paths:
+        place = os.path.abspath(path)
+        if place in seen:
+            left_out.add("image(s) named before", path)
+        else:
+            seen.add(place)
+            yield path
 
 
 def worst_scores(

@@ -6,6 +6,7 @@ import contextlib
 import copy
 import dataclasses
 import itertools
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -267,10 +268,12 @@ class Detector(nn.Module, StoredDetector, ABC, library_name="atd"):
             UserError: No threshold is stored or given, or the images are unfit.
         """
         limit = self.threshold if threshold is None else float(threshold)
-        if limit is None or limit != limit:
+        if limit is None:
             raise UserError(
                 f"detector {self.config.name}: no threshold is stored; give one, or run evaluate.py"
             )
+        if not math.isfinite(limit):
+            raise UserError(f"threshold={limit}: must be a finite number")
         scores = self.score(images)
         return (scores > limit) | ~scores.isfinite()
 

@@ -42,7 +42,7 @@ def consistency_checks(
         detector: The judged detector.
         inside: ID images (N, C, H, W), float in [0, 1], on the detector's device.
         outside: OOD images (M, C, H, W) likewise.
-        epsilon: Attack radius on the [0, 1] scale.
+        epsilon: Attack radius as a change of every pixel, on the [0, 1] scale.
         seed: Seed of directions and orders.
 
     Returns:

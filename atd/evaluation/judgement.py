@@ -33,6 +33,7 @@ from atd.evaluation.results import (
     Threshold,
 )
 from atd.evaluation.rounds import ImageSets, Rounds, Tick, attack_rounds
+from atd.evaluation.scoring import full_precision
 from atd.evaluation.settings import Settings
 from atd.evaluation.subset import Sides
 from atd.metrics import CONDITIONS, MeanMetrics, auroc, auroc_interval, mean_metrics, metrics
@@ -153,6 +154,7 @@ class Judgement:
         return {name: counts[name] / total for name in names}
 
 
+@full_precision()
 def judge_detector(
     detector: Detector,
     splits: Splits,
@@ -170,7 +172,7 @@ def judge_detector(
         settings: Attack and execution.
         sources: Other detectors, for the transfer attack.
         tick: Called with the passes through the detector that are done.
-        threshold: The detector's own threshold, where there are no held-out ID images.
+        threshold: The detector's own threshold; None takes that of the held-out ID images.
 
     Returns:
         What was found.
@@ -210,7 +212,12 @@ def _with_draws(detector: Detector, sides: Sides, settings: Settings) -> Setting
     """A randomised detector is attacked in expectation (Athalye et al., 2018)."""
     device = settings.place
     images = sides.inside.fetch(torch.arange(min(8, len(sides.inside)))).to(device).float() / 255
-    return replace(settings, draws=_DRAWS) if is_randomised(detector, images) else settings
+    found = [is_randomised(detector, images)]
+    if settings.accelerator is not None and settings.accelerator.num_processes > 1:
+        from accelerate.utils import gather_object
+
+        found = gather_object(found)  # one that is random now and then must not divide them
+    return replace(settings, draws=_DRAWS) if any(found) else settings
 
 
 def _checks(
@@ -220,12 +227,11 @@ def _checks(
     inside, outside = (
         pixels.to(settings.place).float() / 255 for pixels in sides.pixels(PROBED // 2)
     )
+    each = settings.epsilon / settings.whole_box(inside.shape[1:])
     return {
         "scores_finite": scores_finite([scored.broken for scored in sets]),
         "gradients_present": gradients_present([scored.zero_gradient for scored in sets]),
-        **consistency_checks(
-            detector, inside, outside, epsilon=settings.epsilon, seed=settings.seed
-        ),
+        **consistency_checks(detector, inside, outside, epsilon=each, seed=settings.seed),
         **probes.checks(),
     }
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
+import torch
+
 from atd.attacks.suite import Means, Member, member
 from atd.detectors.base import Detector
 from atd.evaluation.checks import (
@@ -68,7 +70,7 @@ class Probes:
             transferred = member is not None and member.kind == "transfer"
             attack = self.settings.attack(
                 members,
-                epsilon=min(1.0, factor * self.settings.epsilon),
+                epsilon=min(self._whole_box, factor * self.settings.epsilon),
                 sources=tuple(self.sources) if transferred else (),
             )
             above, below = (None, None) if member is None else stops(*self.scores(None))
@@ -124,7 +126,7 @@ class Probes:
                 "the optimisation fails at larger radii.",
             ),
             "unbounded_attack_wins": unbounded_attack_wins(
-                self.auroc(main, 1.0 / max(self.settings.epsilon, 1e-9))
+                self.auroc(main, self._whole_box / max(self.settings.epsilon, 1e-9))
             ),
         }
 
@@ -143,6 +145,10 @@ class Probes:
                 for count, chosen in [(0, None), *self._steps().items()]
             ],
         )
+
+    @property
+    def _whole_box(self) -> float:
+        return self.settings.whole_box(self.sides.inside.fetch(torch.arange(1)).shape[1:])
 
     @property
     def _first(self) -> Member:

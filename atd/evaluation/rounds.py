@@ -75,8 +75,8 @@ def attack_rounds(
         settings: Attack and execution.
         sources: Other detectors, for the transfer attack.
         tick: Called with the passes through the detector that are done.
-        threshold: The detector's own threshold, for sets without held-out ID images; None takes
-            the score that accepts 95 % of the ID test images.
+        threshold: The detector's own threshold; None takes the score that accepts 95 % of the
+            held-out ID images or, without them, of the ID test images.
 
     Returns:
         The scores.
@@ -88,7 +88,7 @@ def attack_rounds(
     held = [] if sets.id_val is None else [sets.id_val]
     inside, *found = _clean(detector, [sets.id_test, *held, *sets.ood_test.values()], settings)
     id_val, outside = np.concatenate([np.zeros(0), *found[: len(held)]]), found[len(held) :]
-    if held or threshold is None:
+    if threshold is None:
         threshold = threshold_at(id_val if held else inside, ACCEPTED)
     above, below = stops(inside, np.concatenate(outside), threshold)
     aims: dict[int, Tensor] = {}

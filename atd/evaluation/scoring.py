@@ -185,7 +185,7 @@ def _require_finite(scores: Array, name: str) -> None:
 
 @contextmanager
 def full_precision() -> Iterator[None]:
-    """No autocast and no TF32: robustness is measured with the detector that is shipped."""
+    """No autocast and no TF32, whose rounding some kinds would pass for masked gradients."""
     convolutions, products = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     try:

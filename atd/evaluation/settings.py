@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +69,10 @@ class Settings:
     def place(self) -> torch.device:
         """Where the detector is."""
         return torch.device(self.device) if self.accelerator is None else self.accelerator.device
+
+    def whole_box(self, shape: Sequence[int]) -> float:
+        """The radius that reaches every image of a shape from every other one."""
+        return 1.0 if self.norm == "linf" else math.prod(shape) ** 0.5
 
     def attack(self, members: tuple[Member, ...] | None = None, **options: Any) -> Attack:
         """The attack of these settings.

@@ -102,7 +102,7 @@ class Subject:
 
     def features(self, images: Tensor) -> Tensor:
         """What the score is read from (N, F), for the feature-space attack."""
-        return self._called(self.detector.features)(images)
+        return self._called(self.detector.features)(images).flatten(1)
 
 
 def _as_it_is(function: Function) -> Function:

@@ -32,6 +32,6 @@ def decided(
         else:
             yield dataclasses.replace(
                 row,
-                is_ood=None if threshold is None else row.score > threshold,
+                is_ood=None if threshold is None else not row.score <= threshold,
                 p_value=p_value(row.score) if p_value else None,
             )

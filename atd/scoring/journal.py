@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import math
 import os
 import stat
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -98,7 +99,9 @@ class Journal:
 
 def _row(line: bytes) -> FileScore:
     match json.loads(line):
-        case [str(path), float() | None as score, str(error), bool(readable)]:
+        case [str(path), float() | None as score, str(error), bool(readable)] if (
+            score is None or math.isfinite(score)
+        ):
             return FileScore(path, score, error, readable)
     raise ValueError("no row")
 

@@ -64,9 +64,14 @@ class CarriedPerturbations:
         scaled = (attacked - images) * (_LEVELS / max(self.epsilon, 1e-12))
         levels = (scaled + _OFF_THE_MIDDLE).round().clamp(-_LEVELS, _LEVELS).to(torch.int8)
         whole = self.processes.whole_batch(levels.contiguous())
-        rows = self.stream.indices(step).to(whole.device)
+        places = self.stream.indices(step)
+        rows = places.to(whole.device)
         drawn = self.stream.drawn(step)
-        self.levels[rows] = put_back(whole, self.stream.augment, drawn, self.levels[rows])
+        moved = put_back(whole, self.stream.augment, drawn, self.levels[rows])
+        # A batch across two epochs may hold an image twice, and a GPU would store either.
+        last = list({place: at for at, place in enumerate(places.tolist())}.values())
+        kept = torch.tensor(last, device=whole.device)
+        self.levels[rows[kept]] = moved[kept]
 
 
 def require_room(streams: tuple[Stream, ...], shape: tuple[int, ...], megabytes: int) -> None:

@@ -20,6 +20,10 @@ async function load(folder) {
   if (!manifest.score_direction.includes("larger = more")) {
     throw new Error(`manifest.json: score_direction: ${manifest.score_direction} is unknown`);
   }
+  const { threshold } = manifest;
+  if (threshold !== null && !Number.isFinite(threshold)) {
+    throw new Error(`manifest.json: threshold: ${threshold} is neither a number nor null`);
+  }
   return { manifest, session: await InferenceSession.create(join(folder, "detector.onnx")) };
 }
 

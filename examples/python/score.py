@@ -30,6 +30,8 @@ class Detector:
             raise ValueError(f"{file}: score_direction: {facts['score_direction']!r} is unknown")
         threshold = facts.get("threshold", "None")
         self.threshold = None if threshold == "None" else float(threshold)
+        if self.threshold is not None and not math.isfinite(self.threshold):
+            raise ValueError(f"{file}: threshold: {threshold} is not a finite number")
         self.channels, self.size = self.session.get_inputs()[0].shape[1:3]
 
     def score(self, image: Image.Image) -> float:

@@ -248,3 +248,13 @@ def test_a_detector_without_a_sample_says_how_to_get_one(folder, images, capsys)
     assert said.out == ""
     score.main([str(folder), str(images / "id" / "00.png")])
     assert capsys.readouterr().err == ""
+
+
+def test_an_image_counts_once_however_often_it_is_named(capsys, folder, images):
+    few = [str(images / "id" / f"{index:02}.png") for index in range(10)]
+    with pytest.raises(SystemExit) as ended:
+        calibrate.main([str(folder), "--id", *few, *few, few[0], "--accept", "0.95"])
+    assert ended.value.code == 2  # 21 would be enough, 10 are too few
+    said = capsys.readouterr().err
+    assert "11 image(s) named before" in said
+    assert "error: " in said

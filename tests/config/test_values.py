@@ -151,3 +151,5 @@ def test_unknown_option_names_the_nearest() -> None:
         OptionError, match=r"example\.step: unknown key; did you mean example\.steps"
     ):
         build(Example, {"step": 1}, "example")
+    with pytest.raises(OptionError, match=r"example\.qqqq: unknown key; did you mean example\."):
+        build(Example, {"qqqq": 1}, "example")

@@ -12,6 +12,7 @@ from atd.config import DataConfig, LoaderConfig
 from atd.data.decoding import read_image
 from atd.data.images import ImageSet
 from atd.data.reading import FilePixels, settle
+from atd.errors import UserError
 
 
 def grey(path, white, rng):
@@ -77,3 +78,21 @@ def test_values_beyond_the_scale_are_told(tmp_path, capsys):
 def test_floats_beyond_255_are_told(tmp_path, capsys):
     Image.fromarray(np.full((8, 8), 4000, np.float32)).save(tmp_path / "a.tif")
     assert "values beyond data.scale=auto" in settled(tmp_path, capsys)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_floats_that_are_no_numbers_are_no_image(tmp_path, value):
+    pixels = np.full((8, 8), 0.5, np.float32)
+    pixels[3, 4] = value
+    Image.fromarray(pixels).save(tmp_path / "a.tif")
+    with pytest.raises(UserError, match=r"a\.tif: not readable as an image \(NaN or infinity"):
+        read_image(str(tmp_path / "a.tif"), 1, 8)
+
+
+@pytest.mark.parametrize(("rest", "told"), [(0.5, True), (120.0, False)])
+def test_floats_of_which_few_lie_above_1_are_told(tmp_path, capsys, rest, told):
+    pixels = np.full((8, 8), rest, np.float32)
+    pixels[3, 4] = max(rest, 1.002)
+    Image.fromarray(pixels).save(tmp_path / "a.tif")
+    said = settled(tmp_path, capsys)
+    assert ("1 image(s) of floats have values above 1, so that 255 is white" in said) is told

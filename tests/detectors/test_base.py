@@ -123,8 +123,9 @@ def test_a_score_that_is_not_finite_is_out_of_distribution(value):
 
 
 def test_a_threshold_that_is_no_number_is_refused():
-    with pytest.raises(UserError):
-        make_detector().predict(some_images(), math.nan)
+    for threshold in (math.nan, math.inf, -math.inf):
+        with pytest.raises(UserError, match="must be a finite number"):
+            make_detector().predict(some_images(), threshold)
     for threshold in (math.nan, math.inf):
         with pytest.raises(UserError):
             make_detector().set_threshold(threshold, "given")

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 from toys import Toy
 
+from atd.detectors.atd import ATD
 from atd.errors import UserError
 from atd.evaluation.subject import Subject
 
@@ -71,3 +72,9 @@ def test_wrong_shapes_name_the_set() -> None:
 
     with pytest.raises(UserError, match=r"food: .*shape \(3, 4\), .* \(3,\)"):
         Subject(Column(), where="food").score(torch.rand(3, 1, 2, 2))
+
+
+def test_features_are_a_vector_for_each_image() -> None:
+    images = torch.rand(3, 3, 8, 8)
+    found = Subject(ATD(None, image_size=8).eval()).features(images)
+    assert torch.equal(found, images.flatten(1))

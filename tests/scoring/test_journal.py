@@ -21,7 +21,7 @@ from atd.detectors.build import build_detector
 from atd.detectors.config import DetectorConfig
 from atd.detectors.streaming import FileScore
 from atd.errors import UserError
-from atd.scoring.journal import keeping
+from atd.scoring.journal import _row, keeping
 
 COUNT = 700
 
@@ -204,3 +204,12 @@ def test_a_failure_before_a_whole_block_leaves_nothing(detector, names, tmp_path
         command(detector, names, tmp_path / "rows.csv", "--strict")
     assert "19.png: not readable" in capsys.readouterr().err
     assert [file.name for file in tmp_path.iterdir()] == ["names"]
+
+
+def test_a_kept_score_that_is_no_number_is_scored_anew(detector, names, tmp_path):
+    output = tmp_path / "rows.csv"
+    for line in (b'["a.png", NaN, "", true]', b'["a.png", Infinity, "", true]'):
+        with pytest.raises(ValueError, match="no row"):
+            _row(line)
+    assert _row(b'["a.png", 0.5, "", true]').score == 0.5
+    assert b"nan" not in command(detector, names[:5], output)

@@ -82,3 +82,19 @@ def test_too_large_a_set_is_refused_with_a_remedy(stream):
     require_room((stream,), (1, 8, 8), 1)
     with pytest.raises(UserError, match=r"perturbations of id take .* loader\.memory_mb=1;"):
         require_room((stream,), (3, 512, 512), 1)
+
+
+def test_of_an_image_that_a_batch_holds_twice_the_last_one_is_kept(
+    random_images, stream_of, processes
+):
+    stream = stream_of(random_images("id", 5), BATCH, augment="none")
+    carried = CarriedPerturbations(stream, EPSILON, (1, 8, 8), processes)
+    places = stream.indices(0).tolist()
+    assert len(set(places)) < len(places)
+    images = batch(stream, 0)
+    share = torch.linspace(-1, 1, BATCH)[:, None, None, None]
+    carried.keep(0, images, images + EPSILON * share)
+    for place in set(places):
+        last = max(at for at, other in enumerate(places) if other == place)
+        stored = carried.levels[place].float() / 127
+        assert torch.allclose(stored, share[last].expand_as(stored), atol=1 / 127)
