@@ -224,6 +224,8 @@ def require_unit_range(images: Tensor) -> None:
 def _from_array(array: np.ndarray[Any, Any], channels: int, size: int) -> Tensor:
     if array.dtype != np.uint8 and array.dtype.kind != "f":
         raise UserError(f"images of type {array.dtype}: give uint8, or float in [0, 1]")
+    # torch takes neither another machine's byte order nor long doubles.
+    array = array.astype(f"{array.dtype.kind}{min(array.dtype.itemsize, 8)}", copy=False)
     if array.shape[-3:] == (size, size, channels) != (channels, size, size):
         array = np.moveaxis(array, -1, -3)
     return torch.from_numpy(np.ascontiguousarray(array))

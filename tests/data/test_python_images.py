@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
-from atd.data.python_images import image_set
+from atd.data.python_images import image_set, require_pixels
 from atd.errors import UserError
 
 
@@ -121,3 +121,10 @@ def test_a_grey_array(images):
     grey = images[:, 0].numpy()
     assert image_set(grey[:, None], name="grey").fetch([0]).shape == (1, 1, 8, 8)
     assert np.array_equal(image_set(grey[..., None], name="grey").fetch([3])[0, 0], grey[3])
+
+
+@pytest.mark.parametrize("kind", [">f4", ">f8", "longdouble", "<f2"])
+def test_floats_of_any_width_and_byte_order_are_the_same_image(kind):
+    values = (np.arange(3 * 8 * 8) % 256 / 256).reshape(1, 3, 8, 8)  # exact in every width
+    found = require_pixels(values.astype(kind), 3, 8)
+    assert torch.equal(found.double(), torch.from_numpy(values))
