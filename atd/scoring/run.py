@@ -92,6 +92,11 @@ def _write(order: ScoreOrder, detector: Detector, processes: Processes | None) -
     """Scores, writes rows and, last, the page; on the main process."""
     left_out, remarks, suspects = LeftOut(), Remarks(), Suspects(order.explain)
     threshold, sample = order.limit(detector.threshold), detector.calibration
+    if threshold is None:
+        notice(
+            f"{order.detector}: has no threshold, so is_ood stays empty; give --threshold, or set "
+            f"one with python -m atd.calibrate {order.detector} --id IMAGES"
+        )
     paths: Iterator[str | None] = given_images(order.images, left_out, null=order.null)
     if order.watch:
         paths = watched_images(order.images, null=order.null)

@@ -39,7 +39,10 @@ def test_jsonl_says_the_same(capsys, detector, images, expected):
 def test_without_threshold_is_ood_is_empty(capsys, tmp_path, images):
     plain = make_detector(tmp_path / "detector", None)
     file = images[0] / "00.png"
-    assert run(capsys, plain, file).splitlines()[1].endswith(",,")
+    score.main([str(plain), str(file)])
+    said = capsys.readouterr()
+    assert said.out.splitlines()[1].endswith(",,")
+    assert "has no threshold, so is_ood stays empty; give --threshold" in said.err
     assert json.loads(run(capsys, plain, file, "--format", "jsonl"))["is_ood"] is None
 
 
