@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import errno
 import os
 import re
 import signal
 import sys
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 __all__ = [
     "Interrupted",
     "LostContact",
     "UserError",
     "first_line",
+    "nearest",
     "is_lost_contact",
     "printable",
     "run_command",
@@ -63,6 +65,11 @@ def is_lost_contact(error: Exception) -> bool:
     return isinstance(error, RuntimeError) and bool(_LOST.search(str(error)))
 
 
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The known word that is most like a mistyped one."""
+    return difflib.get_close_matches(word[:100], list(known), n=1, cutoff=0.0)[0]
+
+
 def first_line(error: Exception) -> str:
     """The beginning of an error's message."""
     return (str(error).strip().splitlines() or ["no reason given"])[0][:160]
@@ -100,9 +107,9 @@ def run_command(command: Callable[[], None]) -> None:
         command: The command's body.
 
     Raises:
-        SystemExit: 2 after a `UserError` or on a full disk, 1 after `LostContact` (one line on
-            standard error each), 130 after Ctrl-C or SIGTERM. Any other exception is a fault of
-            ours and keeps its traceback (1).
+        SystemExit: 2 after a `UserError` or on a full disk (one line on standard error), 130 after
+            Ctrl-C or SIGTERM. Any other exception is a fault of ours and keeps its traceback (1).
+            `LostContact` ends the process at once (1, one line): nothing is torn down.
     """
     try:
         with _signals_end_it():

@@ -108,7 +108,6 @@ class Stage:
         name: Its name, also of its states and in messages.
         needs: The attributes of `Run` that it takes, made by stages before it.
         makes: The attribute of `Run` that it sets.
-        leaves: What it leaves in the run folder.
         applies: Whether a run with these options has it.
         work: Does it.
         plan: Says in a few words what it does.
@@ -117,7 +116,6 @@ class Stage:
     name: str
     needs: tuple[str, ...]
     makes: str
-    leaves: tuple[str, ...]
     applies: Callable[[Config], bool]
     work: Callable[[RunState], None]
     plan: Callable[[Config], str]
@@ -219,7 +217,7 @@ def _evaluate(run: RunState) -> None:
     detector.config = dataclasses.replace(
         detector.config,
         threshold=found.results.threshold.value,
-        threshold_note="accepts 95 % of clean held-out ID images",
+        threshold_note=found.results.threshold.note or "accepts 95 % of the ID test images",
         provenance=to_json(found.results.provenance),
     )
     if len(found.id_val):
@@ -269,22 +267,12 @@ def _report(run: RunState) -> None:
 
 
 STAGES: tuple[Stage, ...] = (
-    Stage("helper", (), "helper", ("state",), plan.needs_helper, _helper, plan.helper),
-    Stage(
-        "pretrain", ("helper",), "backbone", ("state",), plan.pretrains, _pretrain, plan.pretrain
-    ),
-    Stage("weights", (), "backbone", (), plan.takes_weights, given_weights, plan.weights),
-    Stage("atd", ("backbone",), "detector", ("state",), plan.is_atd, _atd, plan.atd),
-    Stage("fit", ("backbone",), "detector", ("detector",), _is_fitted, _fit, plan.fit),
-    Stage(
-        "evaluate",
-        ("detector", "backbone"),
-        "evaluation",
-        ("detector",),
-        _always,
-        _evaluate,
-        plan.evaluate,
-    ),
-    Stage("report", ("evaluation",), "", ("report",), _always, _report, plan.report),
+    Stage("helper", (), "helper", plan.needs_helper, _helper, plan.helper),
+    Stage("pretrain", ("helper",), "backbone", plan.pretrains, _pretrain, plan.pretrain),
+    Stage("weights", (), "backbone", plan.takes_weights, given_weights, plan.weights),
+    Stage("atd", ("backbone",), "detector", plan.is_atd, _atd, plan.atd),
+    Stage("fit", ("backbone",), "detector", _is_fitted, _fit, plan.fit),
+    Stage("evaluate", ("detector", "backbone"), "evaluation", _always, _evaluate, plan.evaluate),
+    Stage("report", ("evaluation",), "", _always, _report, plan.report),
 )
 """All stages in their order; a run has those that apply to its options."""

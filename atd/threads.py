@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch.nn import functional as F
 
-__all__ = ["available_cores", "crowding", "set_threads"]
+__all__ = ["available_cores", "crowding", "set_threads", "share_of_cores"]
 
 _FASTER = 1.5
 """One thread that is so many times as fast as all of them is worth a line."""
@@ -33,11 +33,16 @@ def set_threads(threads: int = 0) -> int:
         The threads that are set.
     """
     if threads == 0 and not os.environ.get("OMP_NUM_THREADS"):
-        beside = max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
-        threads = max(1, min(torch.get_num_threads(), math.floor(available_cores() / beside)))
+        threads = min(torch.get_num_threads(), share_of_cores())
     if threads:
         torch.set_num_threads(threads)
     return torch.get_num_threads()
+
+
+def share_of_cores() -> int:
+    """Whole cores for this process, at least one; ranks of one machine share its cores."""
+    ranks = os.environ.get("LOCAL_WORLD_SIZE", "1")
+    return max(1, math.floor(available_cores() / max(1, int(ranks) if ranks.isdecimal() else 1)))
 
 
 def available_cores(root: Path = Path("/")) -> float:

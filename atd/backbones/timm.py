@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from functools import partial
 from typing import Any
@@ -13,7 +12,7 @@ from torch import Tensor
 from atd.backbones.base import Backbone, Features
 from atd.backbones.foreign import without_chance
 from atd.backbones.stages import find_stages
-from atd.errors import UserError, first_line
+from atd.errors import UserError, first_line, nearest
 
 __all__ = ["TimmBackbone"]
 
@@ -86,8 +85,8 @@ def _create(words: str, channels: int, classes: int, image_size: int) -> Any:
         raise UserError(f"timm:{words} needs the timm library: pip install timm") from None
     name, _, patch = words.partition(":")
     if not timm.is_model(name):
-        nearest = difflib.get_close_matches(name, timm.list_models(), n=1, cutoff=0.0)
-        raise UserError(f"backbone.architecture=timm:{name}: unknown; the nearest is {nearest[0]}")
+        known = nearest(name, timm.list_models())
+        raise UserError(f"backbone.architecture=timm:{name}: unknown; the nearest is {known}")
     create = partial(
         timm.create_model, name, pretrained=False, num_classes=classes, in_chans=channels
     )

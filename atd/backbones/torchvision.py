@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +11,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from atd.backbones.foreign import IMAGENET, ForeignBackbone
-from atd.errors import UserError, first_line
+from atd.errors import UserError, first_line, nearest
 
 __all__ = ["TorchvisionBackbone"]
 
@@ -48,9 +47,9 @@ def _create(name: str, classes: int, image_size: int) -> nn.Module:
 
     known = models.list_models(module=models)
     if name not in known:
-        nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
         raise UserError(
-            f"backbone.architecture=torchvision:{name[:80]}: unknown; the nearest is {nearest[0]}"
+            f"backbone.architecture=torchvision:{name[:80]}: unknown; the nearest is "
+            f"{nearest(name, known)}"
         )
     options: dict[str, Any] = {}
     if name in ("googlenet", "inception_v3"):

@@ -7,7 +7,6 @@ written: a `str` option keeps every character, and nothing is ever looked up or 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import re
 from collections.abc import Callable, Mapping
 from types import NoneType, UnionType
@@ -23,7 +22,7 @@ from typing import (
 )
 
 from atd.config.ranges import OptionError, Range, require, shown
-from atd.errors import printable
+from atd.errors import nearest, printable
 
 __all__ = ["build", "is_open", "known_keys", "option_types", "settle", "unknown_key"]
 
@@ -126,8 +125,7 @@ def is_open(group: Any) -> bool:
 
 def unknown_key(key: str, known: list[str]) -> OptionError:
     """The error of a key that there is not; it names the nearest one."""
-    nearest = difflib.get_close_matches(key[:100], known, n=1, cutoff=0.0)
-    hint = f"; did you mean {nearest[0]}?" if nearest else ""
+    hint = f"; did you mean {nearest(key, known)}?" if known else ""
     return OptionError(key, f"{printable(key, 60)}: unknown key{hint}")
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from atd.data.images import ImageSet
+from atd.data.sampler import evenly_spaced
 from atd.data.splits import DataSplits
 
 __all__ = ["changed_images", "fingerprint_images"]
@@ -50,7 +51,7 @@ def fingerprint_images(splits: DataSplits) -> Fingerprint:
 
 def _fingerprint(images: ImageSet, content: str) -> dict[str, Any]:
     count = len(images)
-    sample = torch.linspace(0, count - 1, min(count, _SAMPLE)).round().long()
+    sample = evenly_spaced(count, _SAMPLE)
     pixels = images.fetch(sample) if count else torch.zeros(0, dtype=torch.uint8)
     return {
         "name": images.name,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 from atd.data.decoding import endings
 from atd.errors import printable
@@ -66,13 +65,6 @@ class LeftOut:
         return ", ".join(
             f"{count} {reason} ({self.examples[reason]})" for reason, count in self.counts.items()
         )
-
-    def as_json(self) -> dict[str, dict[str, Any]]:
-        """For `results.json`: {reason: {"count": 3, "example": "a/1.heic"}}."""
-        return {
-            reason: {"count": count, "example": self.examples[reason]}
-            for reason, count in self.counts.items()
-        }
 
 
 def list_images(folder: str | os.PathLike[str], left_out: LeftOut | None = None) -> list[str]:

@@ -8,7 +8,7 @@ import hashlib
 import torch
 from torch import Tensor
 
-__all__ = ["generator_for", "positions_to_indices"]
+__all__ = ["evenly_spaced", "generator_for", "positions_to_indices"]
 
 
 def generator_for(*key: int | str, device: torch.device | str = "cpu") -> torch.Generator:
@@ -24,6 +24,11 @@ def generator_for(*key: int | str, device: torch.device | str = "cpu") -> torch.
     """
     digest = hashlib.sha256(repr(key).encode()).digest()
     return torch.Generator(device).manual_seed(int.from_bytes(digest[:7], "big"))
+
+
+def evenly_spaced(total: int, count: int) -> Tensor:
+    """At most `count` evenly spaced positions, so that sets sorted by class are represented."""
+    return torch.linspace(0, total - 1, min(count, total)).round().long()
 
 
 def positions_to_indices(size: int, seed: int, start: int, count: int) -> Tensor:

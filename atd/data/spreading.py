@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from atd.data.budget import shared_room, take_share
 from atd.errors import UserError
+from atd.threads import share_of_cores
 
 __all__ = ["cores", "spread"]
 
@@ -26,11 +27,8 @@ _MANY = 2048
 
 
 def cores() -> int:
-    """How many cores this process may use, at most 16; those of a machine are shared by ranks."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    count = len(affinity(0)) if affinity else os.cpu_count() or 1
-    ranks = os.environ.get("LOCAL_WORLD_SIZE", "1")
-    return max(1, min(16, count // max(1, int(ranks) if ranks.isdecimal() else 1)))
+    """How many images may be worked on at a time: this process's share of cores, at most 16."""
+    return min(16, share_of_cores())
 
 
 def spread(

@@ -16,6 +16,7 @@ from atd.data.images import ImageSet
 from atd.data.listing import LeftOut
 from atd.data.reading import FilePixels, notice
 from atd.data.remarks import Remarks
+from atd.data.sampler import evenly_spaced
 from atd.detectors.base import Detector
 from atd.detectors.calibration import CalibrationSample, Pictures, comparable
 from atd.detectors.streaming import score_files
@@ -132,7 +133,7 @@ def calibration_sample(detector: Detector, scored: Scored, pictures: int) -> Cal
     if not pictures:
         return CalibrationSample(scores)
     config, count = detector.config, len(scored.paths)
-    rows = torch.linspace(0, count - 1, min(pictures, count)).round().long()
+    rows = evenly_spaced(count, pictures)
     names = [scored.paths[row] for row in rows.tolist()]
     whole = FilePixels(names, config.channels, config.image_size, config.scale)
     side = min(config.image_size, _THUMBNAIL)

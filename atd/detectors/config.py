@@ -10,7 +10,7 @@ from atd.config import Scale
 from atd.config.ranges import Range, require
 from atd.config.values import settle
 
-__all__ = ["FORMAT", "LARGEST_IMAGE", "PREPROCESSING", "SCORE_DIRECTION", "DetectorConfig"]
+__all__ = ["FORMAT", "LARGEST_IMAGE", "PREPROCESSING", "SCORE_DIRECTION", "UNSET", "DetectorConfig"]
 
 FORMAT: Literal[2] = 2
 LARGEST_IMAGE = 1024
@@ -20,6 +20,8 @@ PREPROCESSING = (
     "shorter side resized to image_size (antialiased bicubic), centre crop, RGB (or grey "
     "for one channel), values in [0, 1]; channel normalisation lies inside the model"
 )
+UNSET = "not set"
+"""What is said of a threshold that nobody has described."""
 SCORE_DIRECTION = "raw logit; larger = more likely out-of-distribution"
 
 _NAME = re.compile(r"[^/\\\x00-\x1f\x7f]{1,100}")
@@ -51,7 +53,7 @@ class DetectorConfig:
     score: str = SCORE_DIRECTION
     threshold: Annotated[float, Range(-1e38, 1e38)] | None = None
     """A score above it is called out-of-distribution."""
-    threshold_note: str = "not set"
+    threshold_note: str = UNSET
     """How it was set, in words."""
     calibration: dict[str, Any] = field(default_factory=dict)
     """How `atd.calibrate` set it, in numbers; empty where it did not."""

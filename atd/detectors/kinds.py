@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from atd.config import Config
 from atd.config.ranges import OptionError
 from atd.config.values import build, option_types
-from atd.errors import UserError, printable
+from atd.errors import UserError, nearest, printable
 
 if TYPE_CHECKING:
     from atd.detectors.base import Detector
@@ -52,10 +52,9 @@ def kind_class(kind: str, option: str = "detector.kind") -> type[Detector]:
         UserError: Unknown kind; the message names the nearest.
     """
     if kind not in KINDS:
-        nearest = difflib.get_close_matches(kind, KINDS, n=1, cutoff=0.0)[0]
-        known = ", ".join(KINDS)
         raise UserError(
-            f"{option}={printable(kind, 60)}: unknown; the nearest is {nearest} (known: {known})"
+            f"{option}={printable(kind, 60)}: unknown; the nearest is {nearest(kind, KINDS)} "
+            f"(known: {', '.join(KINDS)})"
         )
     module, _, name = KINDS[kind].partition(":")
     found: type[Detector] = getattr(importlib.import_module(module), name)
@@ -87,11 +86,11 @@ def kind_options(kind: str, values: Mapping[str, Any]) -> Any:
 
 
 def _unknown_option(kind: str, name: str, known: list[str]) -> str:
-    nearest = difflib.get_close_matches(name[:100], known, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(name[:100], known, n=1, cutoff=0.5)
     owners = [item for item in KINDS if name in option_types(kind_class(item).Options)]
     hint = f"it has {', '.join(known) or 'none'}"
-    if nearest:
-        hint = f"did you mean detector.{nearest[0]}?"
+    if close:
+        hint = f"did you mean detector.{close[0]}?"
     elif owners:
         hint += f"; {name} is one of kind {', '.join(owners)}"
     return f"detector.{printable(name, 60)}: kind {kind} has no such option; {hint}"

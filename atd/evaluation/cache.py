@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from atd.data.sampler import evenly_spaced
 from atd.detectors.base import Detector
 from atd.evaluation.worst import Attack, join_parts
 from atd.files import replacing
@@ -77,7 +78,7 @@ class ScoreStore:
         digest = hashlib.sha256()
         for part in question:
             digest.update(len(part).to_bytes(8, "big") + part)
-        sample = torch.linspace(0, len(images) - 1, min(64, len(images))).round().long()
+        sample = evenly_spaced(len(images), 64)
         pixels = images.fetch(sample)
         digest.update(f"{images.name} {len(images)} {tuple(pixels.shape)}".encode())
         digest.update(_bytes(pixels))

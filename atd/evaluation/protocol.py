@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from atd.attacks.suite import Means
 from atd.config import Config
 from atd.detectors.base import Detector
+from atd.detectors.config import UNSET
 from atd.errors import UserError
 from atd.evaluation.cache import fingerprint
 from atd.evaluation.certificate import certificate_passes, certify
@@ -124,7 +125,7 @@ def evaluate(
         mean=found.mean,
         mean_near=found.mean_near,
         mean_over=tuple(found.averaged),
-        threshold=found.threshold,
+        threshold=replace(found.threshold, note=_threshold_note(detector, splits)),
         baselines={kind: judgement.baseline for kind, judgement in compared.items()},
         strongest=found.strongest,
         stronger=found.stronger,
@@ -136,6 +137,14 @@ def evaluate(
         provenance=facts,
     )
     return _evaluation(results, found)
+
+
+def _threshold_note(detector: Detector, splits: Splits) -> str:
+    """What the judged threshold does; empty where the ID test images stand in (`_left_out`)."""
+    if detector.threshold is None:
+        return "" if splits.id_val is None else "accepts 95 % of clean held-out ID images"
+    note = detector.config.threshold_note
+    return "is the detector's own" if note == UNSET else note
 
 
 def _certificate(

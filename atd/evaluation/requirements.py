@@ -12,7 +12,7 @@ import operator
 import re
 from collections.abc import Sequence
 
-from atd.errors import UserError
+from atd.errors import UserError, nearest
 from atd.evaluation.checks import TRUSTED
 from atd.evaluation.results import Results
 from atd.evaluation.smoothing import Smoothing
@@ -217,6 +217,5 @@ def _values(results: Results) -> dict[str, float]:
 
 
 def _unknown(text: str, key: str, known: Sequence[str]) -> UserError:
-    nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
-    hint = f"; did you mean {nearest[0]}?" if nearest else ""
+    hint = f"; did you mean {nearest(key, known)}?" if known else ""
     return UserError(f"--require {text}: {key} is unknown{hint}")

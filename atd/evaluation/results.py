@@ -105,7 +105,7 @@ class Dataset:
 class Threshold:
     """Shares accepted (score <= value): ID as `tpr`, OOD of the averaged sets as `fpr`.
 
-    One that was set after the evaluation has a `note` of how, and the one `evaluated` then.
+    `note` says what it does; one that was set after the evaluation has the one `evaluated` then.
     """
 
     value: float

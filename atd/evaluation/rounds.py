@@ -16,7 +16,7 @@ from atd.evaluation.settings import Settings
 from atd.evaluation.stops import stops
 from atd.metrics import Array, threshold_at
 
-__all__ = ["ACCEPTED", "ImageSets", "Rounds", "Tick", "attack_rounds", "targets"]
+__all__ = ["ACCEPTED", "ImageSets", "Rounds", "Tick", "attack_rounds"]
 
 Tick = Callable[[int], None]
 
@@ -82,7 +82,7 @@ def attack_rounds(
         The scores.
 
     Raises:
-        UserError: As `atd.evaluation.scoring.attack_scores`.
+        UserError: As `atd.evaluation.scoring.attack_sets`.
     """
     kinds = {member.kind for member in settings.tier.members}
     held = [] if sets.id_val is None else [sets.id_val]
@@ -110,8 +110,11 @@ def _clean(detector: Detector, sets: Sequence[Images], settings: Settings) -> li
     return [scored.clean for scored in settings.score_sets(detector, jobs)]
 
 
-def targets(
-    detector: Detector, inside: Images, outside: Mapping[str, Images], settings: Settings
+def _aims(
+    inside: Images,
+    outside: Mapping[str, Images],
+    id_scores: Array,
+    ood_scores: Mapping[str, Array],
 ) -> dict[int, Tensor]:
     """What the feature-space attack aims at: the other side's most typical images.
 
@@ -119,16 +122,6 @@ def targets(
         Images (T, C, H, W), float in [0, 1]: those that ID images are moved towards under +1,
         those that OOD images are moved towards under -1.
     """
-    id_scores, *found = _clean(detector, [inside, *outside.values()], settings)
-    return _aims(inside, outside, id_scores, dict(zip(outside, found, strict=True)))
-
-
-def _aims(
-    inside: Images,
-    outside: Mapping[str, Images],
-    id_scores: Array,
-    ood_scores: Mapping[str, Array],
-) -> dict[int, Tensor]:
     most = {name: -scores for name, scores in ood_scores.items()}
     return {1: _extreme(outside, most), -1: _extreme({"id": inside}, {"id": id_scores})}
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from atd.data.sampler import evenly_spaced
 from atd.evaluation.jobs import Images
 
 __all__ = ["Sides"]
@@ -49,7 +50,7 @@ class Sides:
         """About `count` images of each side; every OOD set gives as many."""
         each = -(-count // len(outside))
         inside_at, *outside_at = (
-            _spaced(len(images), least)
+            evenly_spaced(len(images), least)
             for images, least in [(inside, count), *((images, each) for images in outside)]
         )
         pooled = [images.fetch(at) for images, at in zip(outside, outside_at, strict=True)]
@@ -63,11 +64,6 @@ class Sides:
     def pixels(self, count: int) -> tuple[Tensor, Tensor]:
         """At most `count` images of each side as uint8 (N, C, H, W): ID, OOD."""
         inside, outside = (
-            side.fetch(_spaced(len(side), count)) for side in (self.inside, self.outside)
+            side.fetch(evenly_spaced(len(side), count)) for side in (self.inside, self.outside)
         )
         return inside, outside
-
-
-def _spaced(images: int, count: int) -> Tensor:
-    """At most `count` evenly spaced positions, so that sets sorted by class are represented."""
-    return torch.linspace(0, images - 1, min(count, images)).round().long()

@@ -7,13 +7,12 @@ that was trained in another way.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from atd.detectors.kinds import KINDS
-from atd.errors import UserError, printable
+from atd.errors import UserError, nearest, printable
 
 __all__ = ["DEFAULTS", "TRAININGS", "VARIANTS", "FittedTo", "Variant", "variant"]
 
@@ -137,8 +136,7 @@ def variant(name: str, option: str = "--kinds") -> Variant:
 
 def _require(part: str, known: Sequence[str], name: str, option: str) -> None:
     if part not in known:
-        nearest = difflib.get_close_matches(part[:100], known, n=1, cutoff=0.0)[0]
         raise UserError(
-            f"{option}={printable(name, 60)}: unknown; the nearest is {nearest} "
+            f"{option}={printable(name, 60)}: unknown; the nearest is {nearest(part, known)} "
             f"(known: {', '.join(known)})"
         )

@@ -127,12 +127,12 @@ def stronger_words(results: Results) -> str:
 def threshold_words(results: Results) -> str:
     """How the threshold was chosen, as a sentence."""
     limit = results.threshold
-    if limit.note:
+    if limit.evaluated is not None:
         return f"That value {limit.note}; the evaluation had {limit.evaluated:.4g}."
     given = [line for line in results.left_out if line.startswith("held-out ID images: ")]
     if given:
         return f"Without held-out ID images, {given[0].rpartition('; ')[2]}."
-    return "That value lets 95 % of held-out ID images pass."
+    return f"That value {limit.note or 'accepts 95 % of clean held-out ID images'}."
 
 
 def basis(results: Results) -> str:

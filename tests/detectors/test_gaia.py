@@ -16,8 +16,6 @@ from atd.detectors.gaia_z import GaiaZ
 from atd.detectors.splitting_integrating import SplittingIntegrating
 from atd.errors import UserError
 
-NORMS = (nn.BatchNorm2d, nn.GroupNorm)
-
 
 def gaia_z(network, **options):
     return GaiaZ(network, GaiaZ.Options(**options), image_size=SIZE)

@@ -325,6 +325,10 @@ def test_the_detectors_own_threshold_is_what_is_judged(splits, settings) -> None
     detector.config = dataclasses.replace(detector.config, threshold=100.0)  # accepts everything
     block = evaluate(detector, splits, settings, name="toy").results.to_json()["threshold"]
     assert (block["value"], block["tpr_clean"], block["fpr_clean"]) == (100.0, 1.0, 1.0)
+    assert block["note"] == "is the detector's own"
+    detector.set_threshold(-100.0, "rejects everything")
+    block = evaluate(detector, splits, settings, name="toy").results.to_json()["threshold"]
+    assert (block["note"], block["tpr_clean"]) == ("rejects everything", 0.0)
 
 
 def test_in_l2_the_whole_box_is_further_away_than_one(splits) -> None:

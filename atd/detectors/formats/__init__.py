@@ -6,7 +6,6 @@ batch of inputs, loaded as a stranger would load it.
 
 from __future__ import annotations
 
-import difflib
 import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from typing import Any
 
 from atd.detectors.formats import int8, onnx, openvino, pt2, web
 from atd.detectors.formats.traced import Part, Run, Traced
-from atd.errors import UserError, printable
+from atd.errors import UserError, nearest, printable
 
 __all__ = ["FORMATS", "Format", "check_formats"]
 
@@ -78,16 +77,14 @@ def check_formats(names: Sequence[str], part: Part, *, images: bool) -> None:
         UserError: A format is unknown, needs packages or images that are missing, or is not one of
             this part; or there is none at all.
     """
-    known = ", ".join(FORMATS)
     for name in names:
         if name not in FORMATS:
-            nearest = difflib.get_close_matches(name[:60], FORMATS, n=1, cutoff=0.0)[0]
             raise UserError(
-                f"--formats {printable(name, 60)}: unknown; the nearest is {nearest} "
-                f"(known: {known})"
+                f"--formats {printable(name, 60)}: unknown; the nearest is "
+                f"{nearest(name, FORMATS)} (known: {', '.join(FORMATS)})"
             )
     if not names:
-        raise UserError(f"--formats: name one or more of {known}")
+        raise UserError(f"--formats: name one or more of {', '.join(FORMATS)}")
     for name in names:
         form = FORMATS[name]
         if part not in form.parts:

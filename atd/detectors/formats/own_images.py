@@ -16,6 +16,7 @@ from atd.data.given import given_images, require_given
 from atd.data.images import HeldPixels, ImageSet
 from atd.data.listing import LeftOut
 from atd.data.reading import notice
+from atd.data.sampler import evenly_spaced
 from atd.detectors.config import DetectorConfig
 from atd.errors import UserError, printable
 
@@ -74,7 +75,7 @@ def _read(names: Sequence[str | Path], config: DetectorConfig, option: str) -> T
     require_given(given)
     left_out = LeftOut()
     paths = list(given_images(given, left_out))
-    rows = torch.linspace(0, len(paths) - 1, min(len(paths), _MOST)).long().tolist()
+    rows = evenly_spaced(len(paths), _MOST).tolist()
     found = []
     for path in (paths[row] for row in rows):
         try:

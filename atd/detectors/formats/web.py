@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from atd.data.sampler import evenly_spaced
 from atd.detectors.base import Detector
 from atd.detectors.formats import onnx
 from atd.detectors.formats.manifest import MANIFEST, digests
@@ -93,7 +94,7 @@ def _thinned(detector: Detector) -> list[float]:
         return []
     scores = sample.scores.sort().values
     count = min(len(scores), _MOST_SCORES)
-    chosen = torch.linspace(0, len(scores) - 1, count).round().long()
+    chosen = evenly_spaced(len(scores), count)
     found: list[float] = scores[chosen].tolist()
     return found
 
