@@ -97,6 +97,8 @@ def evaluate(
         chosen = build(EvaluateConfig, options, "evaluate")
     except ValueError as error:
         raise UserError(str(error)) from None
+    if isinstance(detector, nn.Module):
+        detector = _unwrapped(detector)
     inside = _first_set(detector, id_test)
     judged = _detector(detector, inside)
     sets = _sets(judged, inside if inside is not None else id_test, ood, near or {}, id_val)
@@ -119,7 +121,7 @@ def evaluate(
             settings,
             name=judged.config.name,
             path=path,
-            baselines=baselines,
+            baselines=_baselines(baselines or {}, judged),
             left_out=sets.unused_files(),
         )
     )
@@ -138,10 +140,20 @@ def _first_set(detector: Any, id_test: Given) -> ImageSet | None:
     return image_set(id_test, name="id_test")
 
 
+def _unwrapped(given: nn.Module) -> nn.Module:
+    """What lies in the wrapper of `torch.compile` or of `DataParallel`.
+
+    Each size of batch would be compiled anew, and a detector would lose its threshold.
+    """
+    inner = getattr(given, "_orig_mod", given)
+    return inner.module if isinstance(inner, nn.DataParallel) else inner
+
+
 def _detector(given: Any, inside: ImageSet | None) -> Detector:
     if isinstance(given, str | os.PathLike):
         return load(given)
     if isinstance(given, Detector):
+        given.require_precision()
         return given
     if inside is None or not callable(given) or isinstance(given, type):
         raise UserError(
@@ -149,6 +161,19 @@ def _detector(given: Any, inside: ImageSet | None) -> Detector:
         )
     _, channels, size, _ = inside.fetch(torch.tensor([0])).shape
     return External(given, image_size=size, channels=channels)
+
+
+def _baselines(given: Mapping[str, Any], judged: Detector) -> dict[str, Detector]:
+    if not isinstance(given, Mapping):
+        raise UserError("baselines: give a dict of detectors by name, e.g. {'msp': detector}")
+    made = judged.config
+
+    def detector(item: Any) -> Detector:
+        if isinstance(item, nn.Module) and not isinstance(item := _unwrapped(item), Detector):
+            return External(item, image_size=made.image_size, channels=made.channels)
+        return _detector(item, None)
+
+    return {name: detector(item) for name, item in given.items()}
 
 
 def _sets(
@@ -159,6 +184,9 @@ def _sets(
     id_val: Given | None,
 ) -> EvaluationSets:
     made = detector.config
+    for name, given in (("ood", ood), ("near", near)):
+        if not isinstance(given, Mapping):
+            raise UserError(f"{name}: give a dict of images by name, e.g. {{'noise': images}}")
     if not ood and not near:
         raise UserError("ood: name at least one set of OOD test images")
     if twice := sorted(set(ood) & set(near)):

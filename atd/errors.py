@@ -67,7 +67,8 @@ def is_lost_contact(error: Exception) -> bool:
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """The known word that is most like a mistyped one."""
-    return difflib.get_close_matches(word[:100], list(known), n=1, cutoff=0.0)[0]
+    lower = {item.lower(): item for item in known}
+    return lower[difflib.get_close_matches(word[:100].lower(), lower, n=1, cutoff=0.0)[0]]
 
 
 def first_line(error: Exception) -> str:

@@ -15,7 +15,7 @@ from atd.planning.forecast import forecast, words
 from atd.planning.plan import needs_outliers
 from atd.rehearsal import rehearse
 from atd.run_folder import RunFolder
-from atd.run_state import RunState
+from atd.run_state import RunState, describe
 from atd.threads import set_threads
 from atd.training.loop import is_finished
 from atd.training.processes import Processes
@@ -40,6 +40,8 @@ def tell(config: Config) -> None:
     if not run.folder.is_finished(run.config):
         with contextlib.redirect_stdout(sys.stderr):  # what is said on the way is no option
             rehearse(run)
+    if run.splits is not None:
+        lines += [f"# {line}" for line in describe(run.splits).splitlines()]
     if processes.is_main:
         print("\n".join(lines))
     processes.close()

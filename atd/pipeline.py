@@ -196,7 +196,7 @@ def _evaluate(run: RunState) -> None:
     detector, splits = run.detector, run.splits
     assert detector is not None
     assert splits is not None
-    run.save_detector()
+    run.keep_or_save_detector()
     _settle_evaluation(run, detector, splits)
     settings = settings_from(
         run.config,
@@ -220,7 +220,7 @@ def _evaluate(run: RunState) -> None:
         threshold_note=found.results.threshold.note or "accepts 95 % of the ID test images",
         provenance=to_json(found.results.provenance),
     )
-    if len(found.id_val):
+    if len(found.id_val) and not detector.config.calibration:
         detector.calibration = CalibrationSample(torch.from_numpy(found.id_val).float())
     run.save_detector(model_card(found.results, detector.config))
     run.evaluation = found

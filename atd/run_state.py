@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from atd.data.fingerprint import fingerprint_images
 from atd.data.splits import DataSplits, load_splits
 from atd.detectors.base import Detector
 from atd.detectors.kinds import resolved
+from atd.errors import UserError, printable
 from atd.planning.plan import needs_outliers, takes_weights
 from atd.planning.settling import settled
 from atd.run_folder import RunFolder
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
     from atd.evaluation.protocol import Evaluation
 
 __all__ = ["RunState", "describe"]
+
+_NAMED = 10
+_DECIDED = ("threshold", "threshold_note", "calibration")
 
 
 class RunState:
@@ -157,6 +162,37 @@ class RunState:
         assert detector is not None
         self.processes.on_main(lambda: detector.save_pretrained(self.folder.detector, card))
 
+    def keep_or_save_detector(self) -> None:
+        """Writes the detector folder unless there is one, which stays until this one is judged.
+
+        Where it holds the same weights its threshold is kept, and what `atd.calibrate` stored.
+        """
+        detector = self.detector
+        assert detector is not None
+        found = self.processes.agree(self._stored() if self.processes.is_main else None)
+        if found is None:
+            self.save_detector()
+        elif same_weights(found, detector):
+            decided = {key: getattr(found.config, key) for key in _DECIDED}
+            detector.config = dataclasses.replace(detector.config, **decided)
+            detector.calibration = found.calibration
+
+    def _stored(self) -> Detector | None:
+        try:
+            return Detector.from_pretrained(self.folder.detector)
+        except UserError:
+            return None
+
+
+def same_weights(one: Detector, other: Detector) -> bool:
+    """Whether all tensors of two detectors are equal."""
+    first, second = (
+        {name: value.cpu() for name, value in item.state_dict().items()} for item in (one, other)
+    )
+    return first.keys() == second.keys() and all(
+        torch.equal(first[name], second[name]) for name in first
+    )
+
 
 def describe(splits: DataSplits) -> str:
     """The image sets and their sizes, in a few lines."""
@@ -171,5 +207,14 @@ def describe(splits: DataSplits) -> str:
         else f"{title}: none, for nothing here learns from them"
         for title, train, val, test in rows
     ]
+    classes = splits.id_train.classes
+    known = f"{len(classes)} ({_few(classes)})" if classes else "none are told apart"
+    lines.insert(1, f"classes: {known}")
     tests = [f"{name} ({splits.roles[name]}, {len(s)})" for name, s in splits.ood_test.items()]
     return "\n".join([*lines, "OOD test sets: " + (", ".join(tests) or "none")])
+
+
+def _few(names: Sequence[str]) -> str:
+    """Some names, and how many more there are."""
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return printable(", ".join(names[:_NAMED]) + more)

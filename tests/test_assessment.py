@@ -153,3 +153,36 @@ def test_what_no_attack_can_take_away(dark, bright, tmp_path) -> None:
         atd.evaluate(Own(), id_test=dark, ood={"bright": bright}, certify={"sigma": 0})
     with pytest.raises(UserError, match=r"certify_sgma: unknown key; did you mean .*certify_sigma"):
         atd.evaluate(Own(), id_test=dark, ood={"bright": bright}, certify={"sgma": 1})
+
+
+def test_wrappers_are_taken_off(dark, bright, report) -> None:
+    detector = Brightness()
+    detector.set_threshold(2.5, "by hand")
+    sets = {"id_test": dark, "ood": {"bright": bright}}
+    wrapped = torch.compile(nn.DataParallel(detector))
+    found = atd.evaluate(wrapped, **sets, **LIGHT)
+    assert found.threshold.value == 2.5
+    assert found.results.detector.kind == "toy"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"ood": torch.zeros(3, 3, 8, 8)}, "^ood: give a dict"),
+        ({"ood": [torch.zeros(3, 3, 8, 8)]}, "^ood: give a dict"),
+        ({"baselines": ["msp"]}, "^baselines: give a dict"),
+        ({"baselines": {"b": "nowhere"}}, "nowhere"),
+        ({"norm": "l2"}, r"evaluate\.epsilon=-1.*evaluate.norm=l2"),
+    ],
+)
+def test_wrong_arguments_are_told_in_a_line(dark, bright, options, words) -> None:
+    given = {"id_test": dark, "ood": {"bright": bright}, "tier": "smoke", "steps": 2}
+    with pytest.raises(UserError, match=words):
+        atd.evaluate(Own(), **(given | options))
+
+
+def test_a_baseline_may_be_any_module(dark, bright) -> None:
+    found = atd.evaluate(
+        Own(), id_test=dark, ood={"bright": bright}, baselines={"same": Own()}, **LIGHT
+    )
+    assert found.baselines["same"].mean == found.mean

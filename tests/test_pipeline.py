@@ -11,6 +11,7 @@ import torch
 from atd.config import load
 from atd.data.splits import load_splits
 from atd.detectors.base import Detector
+from atd.detectors.calibration import CalibrationSample
 from atd.errors import UserError
 from atd.pipeline import STAGES
 
@@ -204,3 +205,48 @@ def test_few_images_get_the_steps_asked_for(start, capsys):
     assert max(entry["step"] for entry in steps["helper"]) == 20
     assert sum("val_accuracy" in entry for entry in steps["helper"]) == 1
     assert max(entry["step"] for entry in steps["atd"]) == 20
+
+
+def decided(folder):
+    """What a person has decided: threshold, its words, calibration, its sample."""
+    found = Detector.from_pretrained(folder / "detector")
+    kept = (found.threshold, found.config.threshold_note, found.config.calibration)
+    return *kept, found.calibration.scores.tolist()
+
+
+@pytest.fixture
+def calibrated(copied):
+    folder = copied / "detector"
+    detector = Detector.from_pretrained(folder)
+    detector.set_threshold(detector.threshold + 0.25, "by hand")
+    detector.config = dataclasses.replace(detector.config, calibration={"images": 3})
+    detector.calibration = CalibrationSample(torch.tensor([1.0, 2.0, 3.0]))
+    detector.save_pretrained(folder)
+    return copied
+
+
+def test_a_threshold_of_one_s_own_outlives_another_evaluation(start, calibrated):
+    before = decided(calibrated)
+    results = start("evaluate.limit=5", folder=calibrated).execute()
+    assert decided(calibrated) == before
+    assert (results.threshold.value, results.threshold.note) == before[:2]
+
+
+def test_a_stopped_evaluation_leaves_the_detector_that_was_there(start, calibrated, monkeypatch):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    files = {file: file.read_bytes() for file in (calibrated / "detector").iterdir()}
+    monkeypatch.setattr("atd.pipeline.evaluate_detectors", stop)
+    with pytest.raises(KeyboardInterrupt):
+        start("evaluate.limit=5", folder=calibrated).execute()
+    assert {file: file.read_bytes() for file in (calibrated / "detector").iterdir()} == files
+
+
+def test_other_weights_get_a_threshold_of_their_own(start, calibrated):
+    before = decided(calibrated)
+    start("atd.epochs=4", folder=calibrated).execute()
+    after = decided(calibrated)
+    assert after[0] != before[0]
+    assert after[1] == "accepts 95 % of clean held-out ID images"
+    assert after[2] == {}

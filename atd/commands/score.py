@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from atd.commands.parser import Parser
-from atd.errors import run_command
+from atd.errors import UserError, run_command
 
 __all__ = ["main"]
 
@@ -34,7 +34,7 @@ def _parser() -> argparse.ArgumentParser:
     names = "image files, folders (searched through), or - for their names on standard input"
     add("images", metavar="IMAGES", nargs="+", help=names)
     add("-0", "--null", action="store_true", help="names in - end with NUL")
-    add("--format", choices=("csv", "jsonl"), default="csv")
+    add("--format", choices=("csv", "jsonl"), help="default: by the name of --output, else csv")
     add("--output", metavar="FILE", help="default: standard output")
     add("--threshold", metavar="X", help="instead of the detector's own")
     add("--p-values", action="store_true", help="add conformal p-values (see below)")
@@ -44,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     explain = "put the N most suspicious images on one page, each with its gradient map and the "
     explain += "nearest calibration images"
     add("--explain", type=int, default=0, metavar="N", help=explain)
-    add("--page", default="suspicious.html", metavar="FILE", help="that page (%(default)s)")
+    add("--page", metavar="FILE", help="that page (suspicious.html)")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto")
     threads = "default: as many as there are cores"
     add("--threads", type=int, default=0, metavar="N", help=threads)
@@ -60,6 +60,11 @@ def _run(given: argparse.Namespace) -> None:
     from atd.scoring.order import ScoreOrder
     from atd.scoring.run import score_images
 
+    if given.page is not None and not given.explain:
+        raise UserError("--page goes with --explain N: say how many images it is to show")
+    given.page = given.page or "suspicious.html"
+    if given.format is None:
+        given.format = "jsonl" if (given.output or "").endswith(".jsonl") else "csv"
     score_images(ScoreOrder(**vars(given)))
 
 

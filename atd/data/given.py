@@ -28,7 +28,8 @@ def require_given(names: Sequence[str], *, may_be_empty: bool = False) -> None:
         if name == "-":
             continue
         if not os.path.lexists(name):
-            raise UserError(f"{printable(name)}: no such file or folder")
+            hint = "; leave folder: out here" if name.startswith("folder:") else ""
+            raise UserError(f"{printable(name)}: no such file or folder{hint}")
         left_out = LeftOut()
         if may_be_empty or not os.path.isdir(name):
             continue

@@ -63,8 +63,8 @@ class CalibrateOrder:
             raise UserError(f"--threads {self.threads}: give a number from 1 to 4096, or 0")
         if not 0.0 < self.share < 1.0:
             raise UserError(
-                f"{self.rule}: give a share above 0 and below 1; no number of images "
-                "can promise more"
+                f"{self.rule}: give a share above 0 and below 1, e.g. 0.95 for 95 %; no number of "
+                "images can promise more"
             )
 
     @property

@@ -233,7 +233,7 @@ class Detector(nn.Module, StoredDetector, ABC, library_name="atd"):
         """
         # Another thread may be using this module: its mode is not to be changed.
         scorer = self if not any(part.training for part in self.modules()) else self._deployed()
-        config, device, dtype = self.config, self.device, self._dtype()
+        config, device, dtype = self.config, self.device, self.require_precision()
         found = image_batches(
             images,
             channels=config.channels,
@@ -247,6 +247,17 @@ class Detector(nn.Module, StoredDetector, ABC, library_name="atd"):
     def _deployed(self) -> Self:
         with torch.inference_mode(False):
             return copy.deepcopy(self).eval()
+
+    def require_precision(self) -> torch.dtype:
+        """What the detector computes in: float32 or float64.
+
+        Raises:
+            UserError: Less, in which scores are too coarse to be told apart or attacked.
+        """
+        found = self._dtype()
+        if found.itemsize < 4:
+            raise UserError(f"detector {self.config.name}: is in {found}; call detector.float()")
+        return found
 
     def _dtype(self) -> torch.dtype:
         tensors = itertools.chain(self.parameters(), self.buffers())

@@ -184,7 +184,9 @@ def read_config(folder: Path) -> DetectorConfig:
     if not os.path.exists(folder):
         raise UserError(f"{folder}: no such folder")
     if not os.path.exists(file):
-        raise UserError(f"{folder}: not a detector folder (it has no config.json)")
+        inner = folder / "detector"
+        hint = f"; did you mean {inner}?" if is_detector_folder(inner) else ""
+        raise UserError(f"{folder}: not a detector folder (it has no config.json){hint}")
     content = read_regular(file, _LONGEST_CONFIG)
     try:
         values = json.loads(content.decode("utf-8"))

@@ -81,7 +81,10 @@ class StoredDetector(ModelHubMixin):
             raise UserError(
                 f"{source}: a detector of kind {detector.kind}, not {kind}; use atd.load"
             )
-        return detector.to(device)
+        try:
+            return detector.to(device)
+        except (RuntimeError, AssertionError) as error:
+            raise UserError(f"device {device}: {first_line(error)}") from None
 
     def push_to_hub(self, repo_id: str, **options: Any) -> str:
         """Uploads the detector folder to the Hugging Face Hub, with the card it was loaded with.

@@ -65,7 +65,7 @@ def _files(detector: Detector, card: str, *, half: bool) -> tuple[DetectorConfig
     from safetensors.torch import save
 
     state = {
-        name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+        name: _loadable(value).detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, value in detector.state_dict().items()
     }
     if half:
@@ -89,6 +89,11 @@ def _files(detector: Detector, card: str, *, half: bool) -> tuple[DetectorConfig
 def _plain_card(config: DetectorConfig) -> str:
     """What is known of a detector that nobody has evaluated."""
     return f"# {config.name}\n\nAn OOD detector. {config.score}.\n"
+
+
+def _loadable(values: Tensor) -> Tensor:
+    """A detector that somebody has made a half one is stored as it was loaded."""
+    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
 
 
 def _halved(name: str, values: Tensor) -> Tensor:

@@ -134,9 +134,12 @@ def _in_float64(detector: Detector, images: Tensor) -> Array:
 def _wrong_gradients(detector: Detector, images: Tensor, generator: torch.Generator) -> float:
     """Share of images and directions whose directional derivative is not the difference's."""
     objective = Subject(copy.deepcopy(detector).double()).objective(1)
-    points = images.double().requires_grad_(True)
+    # Inside the range of images: a detector within a detector may refuse what lies outside.
+    points = images.double().clamp(_STEP, 1.0 - _STEP).requires_grad_(True)
     with torch.enable_grad():
         (gradient,) = torch.autograd.grad(objective(points).sum(), points)
+    # Signs that cancel leave a difference of rounding alone, of which nothing is said.
+    rounding = 1e-6 * gradient.abs().flatten(1).sum(1)
     wrong = []
     with torch.no_grad():
         for _ in range(_DIRECTIONS):
@@ -146,7 +149,8 @@ def _wrong_gradients(detector: Detector, images: Tensor, generator: torch.Genera
             ahead = objective(points + _STEP * direction)
             behind = objective(points - _STEP * direction)
             found = (ahead - behind) / (2 * _STEP)
-            wrong.append((found - said).abs() > 0.1 * torch.maximum(found.abs(), said.abs()))
+            allowed = 0.1 * torch.maximum(found.abs(), said.abs()) + rounding
+            wrong.append((found - said).abs() > allowed)
     return float(torch.cat(wrong).double().mean())
 
 

@@ -10,7 +10,10 @@ from contextlib import contextmanager
 
 __all__ = ["progress_bar"]
 
-_FORMAT = "{desc} {percentage:3.0f}%|{bar}| {elapsed} (about {remaining} left)"
+_FORMAT = "{desc} {percentage:3.0f}%|{bar}| {elapsed}"
+_REMAINING = " (about {remaining} left)"
+_TELLING = 0.01
+"""Share of the work from which on its pace says something of the rest."""
 
 _SMOOTHING = 0.03
 """Weight of the newest half second: batches that end early come in jumps."""
@@ -41,4 +44,10 @@ def progress_bar(title: str, total: int, *, show: bool) -> Iterator[Callable[[in
         mininterval=0.5,
         miniters=1,
     ) as bar:
-        yield lambda amount: None if bar.update(min(amount, total - bar.n)) else None
+
+        def advance(amount: int) -> None:
+            if bar.n >= _TELLING * total:
+                bar.bar_format = _FORMAT + _REMAINING
+            bar.update(min(amount, total - bar.n))
+
+        yield advance

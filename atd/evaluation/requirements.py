@@ -84,6 +84,8 @@ def _parse(text: str) -> Condition:
         key = _certified(_number(text, key.removeprefix(_CERTIFIED)))
     else:
         _check_metric(text, key)
+    if number > 2.0:  # nobody means a share
+        raise UserError(f"--require {text}: shares lie between 0 and 1; 60 % is 0.6")
     return Condition(text, key, found["sign"], number)
 
 

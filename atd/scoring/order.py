@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from atd.errors import UserError
+from atd.data.decoding import endings
+from atd.errors import UserError, printable
 
 __all__ = ["ScoreOrder"]
 
@@ -63,6 +65,10 @@ class ScoreOrder:
             raise UserError(f"--watch has no end and {other} is written at the end; leave one out")
         if self.watch and "-" in self.images and len(self.images) > 1:
             raise UserError("--watch: give either - or folders")
+
+        for option, file in (("output", self.output), ("page", self.page)):
+            if os.path.splitext(file or "")[1].lower() in endings():
+                raise UserError(f"--{option} {printable(file or '')}: has the name of an image")
 
     def limit(self, stored: float | None) -> float | None:
         """The threshold: the one that was asked for, else the detector's own."""

@@ -16,6 +16,10 @@ WORDS = {
     "no number": (calibrate, ["detector", "--id", "images", "--accept", "a"]),
     "no format": (score, ["detector", "a.png", "--format", "xml"]),
     "unknown experiment": (reproduce, ["table9"]),
+    "number that is none": (score, ["detector", "a.png", "--threshold", "-x"]),
+    "page of nothing": (score, ["detector", "a.png", "--page", "p.html"]),
+    "rows over an image": (score, ["detector", "--output", "a.png", "b.png"]),
+    "folder of a config": (score, ["detector", "folder:a"]),
     "option without a value": (evaluate, ["detector", "--output"]),
 }
 
@@ -31,3 +35,11 @@ def test_it_is_one_line(monkeypatch, capsys, case):
     assert said.err.startswith("error: ")
     assert said.err.count("\n") == 1
     assert not said.out
+
+
+def test_a_negative_threshold_is_a_value(capsys, monkeypatch):
+    with pytest.raises(SystemExit):
+        score.main(["no/detector", "pyproject.toml", "--threshold", "-0.5"])
+    assert "no/detector: no such folder" in capsys.readouterr().err
+    given = score._parser().parse_args(["d", "-", "-0", "--threshold", "-1"])
+    assert (given.null, given.threshold) == (True, "-1")

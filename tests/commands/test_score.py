@@ -36,6 +36,14 @@ def test_jsonl_says_the_same(capsys, detector, images, expected):
     assert {type(row["is_ood"]) for row in rows} == {bool}
 
 
+def test_the_form_follows_the_name_of_the_output(capsys, tmp_path, detector, images):
+    for name, words, first in (("a.jsonl", (), "{"), ("b.csv", (), "path"), ("c", (), "path")):
+        run(capsys, detector, images[0], "--output", tmp_path / name, *words)
+        assert (tmp_path / name).read_text().startswith(first)
+    run(capsys, detector, images[0], "--output", tmp_path / "d.jsonl", "--format", "csv")
+    assert (tmp_path / "d.jsonl").read_text().startswith("path")
+
+
 def test_without_threshold_is_ood_is_empty(capsys, tmp_path, images):
     plain = make_detector(tmp_path / "detector", None)
     file = images[0] / "00.png"

@@ -131,6 +131,12 @@ def test_a_threshold_that_is_no_number_is_refused():
             make_detector().set_threshold(threshold, "given")
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_scores_of_half_precision_are_refused(dtype):
+    with pytest.raises(UserError, match=r"call detector\.float\(\)"):
+        make_detector().to(dtype).score(some_images())
+
+
 def test_set_threshold_keeps_how_it_was_set():
     detector = make_detector()
     detector.set_threshold(0.5, "by hand")

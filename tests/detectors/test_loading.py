@@ -309,3 +309,23 @@ def test_a_damaged_buffer_of_the_fits_size_is_refused(tmp_path, nearest, change,
     with pytest.raises(UserError) as error:
         Detector.from_pretrained(tmp_path / "detector")
     assert words in line_of(error)
+
+
+def test_a_run_folder_names_the_detector_inside(tmp_path):
+    make_detector().save_pretrained(tmp_path / "run" / "detector")
+    with pytest.raises(UserError, match=r"no config\.json\); did you mean .*run/detector\?"):
+        Detector.from_pretrained(tmp_path / "run")
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:77"])
+def test_a_device_that_is_not_there_is_told_in_a_line(tmp_path, device):
+    make_detector().save_pretrained(tmp_path / "detector")
+    with pytest.raises(UserError, match=f"^device {device}: "):
+        Detector.from_pretrained(tmp_path / "detector", device)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_a_detector_of_another_precision_is_saved_as_one_that_can_be_loaded(tmp_path, dtype):
+    make_detector().to(dtype).save_pretrained(tmp_path / "detector")
+    scores = Detector.from_pretrained(tmp_path / "detector").score(some_images())
+    torch.testing.assert_close(scores, make_detector().score(some_images()), atol=0.05, rtol=0.05)

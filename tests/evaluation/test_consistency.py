@@ -149,3 +149,30 @@ def test_randomised_detectors_are_recognised(convolutional) -> None:
     images = torch.rand(4, 3, 8, 8)
     assert is_randomised(Noise(), images)
     assert not is_randomised(convolutional, images)
+
+
+class Mean(Toy):
+    def forward(self, images: Tensor) -> Tensor:
+        return images.mean((1, 2, 3))
+
+
+class Inside(Toy):
+    """A detector within a detector, which refuses what is no image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = Mean()
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.inner(images)
+
+
+@pytest.mark.parametrize("detector", [Mean(), Inside()])
+@pytest.mark.parametrize("count", [3, 10])
+def test_signs_that_cancel_are_no_wrong_gradient(detector, count) -> None:
+    for seed in range(6):
+        generator = torch.Generator().manual_seed(seed)
+        inside = torch.rand(count, 3, 8, 8, generator=generator).round()  # at both ends
+        outside = torch.rand(count, 3, 8, 8, generator=generator)
+        found = consistency_checks(detector, inside, outside, epsilon=8 / 255, seed=seed)
+        assert found["gradients_true"].passed

@@ -41,6 +41,7 @@ def test_trusted_tells_the_verdict(results) -> None:
         ("both.auroc>=much", "much is not a number"),
         ("both.auroc>=nan", "nan is not a number"),
         ("both.aurok>=0.5", "did you mean both.auroc"),
+        ("both.auroc>=60", "shares lie between 0 and 1; 60 % is 0.6"),
         ("threshold.tpr_atacked>=0.5", "did you mean threshold.tpr_attacked"),
         ("certifed@0.25>=0.5", "did you mean certified@0.25"),
         ("certified@much>=0.5", "much is not a number"),
