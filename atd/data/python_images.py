@@ -14,10 +14,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from atd.config import DataConfig, LoaderConfig, Scale
-from atd.data.decoding import decode, read_image
+from atd.data.decoding import UnreadableImage, decode, read_image
 from atd.data.images import HeldPixels, ImageSet
 from atd.data.sources import load_source
-from atd.errors import UserError
+from atd.errors import UserError, printable
 
 __all__ = [
     "Given",
@@ -180,7 +180,10 @@ def pixels_of(item: Any, channels: int, size: int, scale: Scale = "auto") -> Ten
     if isinstance(item, Image.Image):
         return decode(item, channels, size, scale).unsqueeze(0)
     if isinstance(item, str | os.PathLike):
-        return read_image(os.fspath(item), channels, size, scale).unsqueeze(0)
+        try:
+            return read_image(os.fspath(item), channels, size, scale).unsqueeze(0)
+        except UnreadableImage as error:  # without the option of configs that leaves it out
+            raise UnreadableImage(f"{printable(os.fspath(item))}: {error.reason}") from None
     if isinstance(item, Tensor | np.ndarray):
         return require_pixels(item, channels, size)
     raise UserError(

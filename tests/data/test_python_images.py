@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
-from atd.data.python_images import image_set, require_pixels
+from atd.data.python_images import image_set, pixels_of, require_pixels
 from atd.errors import UserError
 
 
@@ -128,3 +128,10 @@ def test_floats_of_any_width_and_byte_order_are_the_same_image(kind):
     values = (np.arange(3 * 8 * 8) % 256 / 256).reshape(1, 3, 8, 8)  # exact in every width
     found = require_pixels(values.astype(kind), 3, 8)
     assert torch.equal(found.double(), torch.from_numpy(values))
+
+
+def test_an_unreadable_file_is_told_without_the_options_of_a_config(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"no image")
+    with pytest.raises(UserError, match=r"a\.png: not readable as an image \(") as error:
+        pixels_of(tmp_path / "a.png", 3, 8)
+    assert "data.skip_corrupt" not in str(error.value)
