@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
@@ -24,6 +26,10 @@ UNSET = "not set"
 """What is said of a threshold that nobody has described."""
 SCORE_DIRECTION = "raw logit; larger = more likely out-of-distribution"
 
+_DESCRIBED = (
+    *("kind", "image_size", "channels", "options", "backbone", "classes"),
+    *("preprocessing", "scale", "score"),
+)
 _NAME = re.compile(r"[^/\\\x00-\x1f\x7f]{1,100}")
 
 
@@ -64,6 +70,8 @@ class DetectorConfig:
     provenance: dict[str, Any] = field(default_factory=dict)
     weights_sha256: str = ""
     """SHA-256 of `model.safetensors`; known once the detector is saved."""
+    description_sha256: str = ""
+    """That of what the scores depend on in this description, see `described`; likewise."""
 
     def __post_init__(self) -> None:
         settle(self, "")
@@ -71,3 +79,12 @@ class DetectorConfig:
         require(self.score == SCORE_DIRECTION, "score", self.score[:80], repr(SCORE_DIRECTION))
         named = bool(_NAME.fullmatch(self.name)) and self.name.strip(". ") != ""
         require(named, "name", repr(self.name)[:80], "a name of 1 to 100 characters, not a path")
+
+    def described(self) -> str:
+        """SHA-256 of what the scores depend on beside the weights.
+
+        The same weights in another network, at another size or with other options may give scores
+        without any error.
+        """
+        parts = {key: getattr(self, key) for key in _DESCRIBED}
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -106,6 +106,11 @@ def _load(
             f"{weights.file}: damaged: its SHA-256 is not the one in config.json; copy the "
             "folder again"
         )
+    if config.description_sha256 not in ("", config.described()):
+        raise UserError(
+            f"{folder / 'config.json'}: changed since the detector was saved, in something that "
+            "its scores depend on; copy the folder again, or save the detector anew"
+        )
     _fill(detector, weights)
     detector.calibration, detector.card = sample, _card(folder)
     require_sound(detector, weights.file)

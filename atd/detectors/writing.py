@@ -77,6 +77,7 @@ def _files(detector: Detector, card: str, *, half: bool) -> tuple[DetectorConfig
         before,
         format=FORMAT,
         weights_sha256=hashlib.sha256(weights).hexdigest(),
+        description_sha256=before.described(),
         calibration_sha256=hashlib.sha256(sample).hexdigest() if sample else "",
     )
     unchanged = config.weights_sha256 == before.weights_sha256
