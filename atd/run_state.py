@@ -169,19 +169,23 @@ class RunState:
         """
         detector = self.detector
         assert detector is not None
-        found = self.processes.agree(self._stored() if self.processes.is_main else None)
+        found = self.processes.agree(self._decided(detector) if self.processes.is_main else None)
         if found is None:
             self.save_detector()
-        elif same_weights(found, detector):
-            decided = {key: getattr(found.config, key) for key in _DECIDED}
-            detector.config = dataclasses.replace(detector.config, **decided)
-            detector.calibration = found.calibration
+        elif found:
+            detector.calibration = found.pop("sample")
+            detector.config = dataclasses.replace(detector.config, **found)
 
-    def _stored(self) -> Detector | None:
+    def _decided(self, detector: Detector) -> dict[str, Any] | None:
+        """What was decided on the stored weights, if they are these; None without a detector."""
         try:
-            return Detector.from_pretrained(self.folder.detector)
+            stored = Detector.from_pretrained(self.folder.detector)
         except UserError:
             return None
+        if not same_weights(stored, detector):
+            return {}
+        kept = {key: getattr(stored.config, key) for key in _DECIDED}
+        return {**kept, "sample": stored.calibration}
 
 
 def same_weights(one: Detector, other: Detector) -> bool:
