@@ -54,6 +54,13 @@ def test_ones_own_module_on_ones_own_tensors(report) -> None:
         report.evaluation = None
 
 
+def test_a_report_takes_no_file_s_place(report, tmp_path) -> None:
+    (tmp_path / "taken").write_text("mine")
+    with pytest.raises(UserError, match="taken: a file; name a folder"):
+        report.save(tmp_path / "taken")
+    assert (tmp_path / "taken").read_text() == "mine"
+
+
 def test_the_report_is_saved_and_shown(report, tmp_path) -> None:
     report.save(tmp_path / "report")
     stored = json.loads((tmp_path / "report" / "results.json").read_text())

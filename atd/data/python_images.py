@@ -122,7 +122,7 @@ def _gathered(
         except UserError as error:
             raise UserError(f"{name}: {error}") from None
         parts.append(_as_bytes(found))
-        known = torch.full((len(found),), -1) if label is None else torch.as_tensor(label)
+        known = torch.full((len(found),), -1) if label is None else _as_label(label)
         if known.numel() != len(found) or known.is_floating_point():
             raise UserError(f"{name}: a label is not one whole number: {str(label)[:60]}")
         labels.append(known.reshape(-1).to(torch.int64))
@@ -130,6 +130,13 @@ def _gathered(
         raise UserError(f"{name}: there are no images")
     flat = torch.cat(labels)
     return torch.cat(parts), flat if bool((flat >= 0).any()) else None
+
+
+def _as_label(label: Any) -> Tensor:
+    try:
+        return torch.as_tensor(label)
+    except (TypeError, ValueError, RuntimeError):
+        return torch.zeros(0)
 
 
 def _items(images: Any, name: str) -> Iterator[tuple[Any, Any]]:

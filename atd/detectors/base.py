@@ -6,7 +6,6 @@ import contextlib
 import copy
 import dataclasses
 import itertools
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +21,7 @@ from atd.detectors.config import DetectorConfig
 from atd.detectors.fitting import FitData
 from atd.detectors.identity import house_digest, source_digest
 from atd.detectors.info import DetectorInfo, Need
-from atd.detectors.inputs import Images, image_batches, only_floats
+from atd.detectors.inputs import Images, as_limit, image_batches, only_floats
 from atd.detectors.stored import StoredDetector
 from atd.errors import UserError
 
@@ -198,10 +197,11 @@ class Detector(nn.Module, StoredDetector, ABC, library_name="atd"):
             note: How it was chosen, e.g. `accepts 95 % of clean held-out ID images`.
 
         Raises:
-            UserError: The value is not finite.
+            UserError: The value is not a finite number.
         """
+        limit = None if value is None else as_limit(value)
         try:
-            self.config = dataclasses.replace(self.config, threshold=value, threshold_note=note)
+            self.config = dataclasses.replace(self.config, threshold=limit, threshold_note=note)
         except ValueError as error:
             raise UserError(f"detector {self.config.name}: {error}") from None
 
@@ -278,13 +278,11 @@ class Detector(nn.Module, StoredDetector, ABC, library_name="atd"):
         Raises:
             UserError: No threshold is stored or given, or the images are unfit.
         """
-        limit = self.threshold if threshold is None else float(threshold)
+        limit = self.threshold if threshold is None else as_limit(threshold)
         if limit is None:
             raise UserError(
                 f"detector {self.config.name}: no threshold is stored; give one, or run evaluate.py"
             )
-        if not math.isfinite(limit):
-            raise UserError(f"threshold={limit}: must be a finite number")
         scores = self.score(images)
         return (scores > limit) | ~scores.isfinite()
 

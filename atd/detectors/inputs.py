@@ -1,8 +1,9 @@
-"""Images as people have them -> batches as a detector takes them."""
+"""What people give -> what a detector takes: batches of images, a threshold."""
 
 from __future__ import annotations
 
 import functools
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from atd.inference import as_float
 if TYPE_CHECKING:
     from atd.detectors.base import Detector
 
-__all__ = ["Images", "image_batches", "only_floats", "require_floats"]
+__all__ = ["Images", "as_limit", "image_batches", "only_floats", "require_floats"]
 
 Images = Tensor | np.ndarray[Any, Any] | OneImage | Sequence[OneImage]
 """uint8 or float in [0, 1]: a tensor (N, C, H, W) or an array (N, C, H, W) or (N, H, W, C); one
@@ -79,6 +80,8 @@ def image_batches(
     Raises:
         UserError: Images of another type, shape or range, or unreadable files.
     """
+    if batch_size < 1:
+        raise UserError(f"batch_size={batch_size}: give at least 1")
     if isinstance(images, Tensor | np.ndarray):
         whole = require_pixels(images, channels, size)
         yield from (as_float(part) for part in whole.split(batch_size) if len(part))
@@ -92,3 +95,18 @@ def image_batches(
     for start in range(0, len(items), batch_size):
         some = items[start : start + batch_size]
         yield torch.cat([as_float(pixels_of(item, channels, size, scale)) for item in some])
+
+
+def as_limit(value: Any) -> float:
+    """A threshold from whatever holds one number.
+
+    Raises:
+        UserError: It is not a finite number.
+    """
+    try:
+        limit = float(value)
+    except (TypeError, ValueError, RuntimeError):
+        limit = math.nan
+    if not math.isfinite(limit):
+        raise UserError(f"threshold={str(value)[:60]}: must be a finite number")
+    return limit

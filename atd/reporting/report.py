@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from atd.errors import printable
+from atd.errors import UserError, printable
 from atd.evaluation.results import Dataset, Means, Results
 from atd.files import replacing
 from atd.metrics import CONDITIONS
@@ -35,7 +35,12 @@ def write_report(evaluation: Evaluation, folder: Path) -> Path:
 
     Returns:
         The path of `report.md`.
+
+    Raises:
+        UserError: There is a file where the folder is to be.
     """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder}: a file; name a folder for the report")
     write_json(folder / "results.json", evaluation.results.to_json())
     scores = {"id_val/clean": evaluation.id_val}
     for name, scored in {"id_test": evaluation.id_test, **evaluation.ood}.items():

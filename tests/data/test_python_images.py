@@ -135,3 +135,8 @@ def test_an_unreadable_file_is_told_without_the_options_of_a_config(tmp_path):
     with pytest.raises(UserError, match=r"a\.png: not readable as an image \(") as error:
         pixels_of(tmp_path / "a.png", 3, 8)
     assert "data.skip_corrupt" not in str(error.value)
+
+
+def test_targets_that_are_no_labels_are_told_in_a_line(images):
+    with pytest.raises(UserError, match="a label is not one whole number"):
+        image_set([(image, {"boxes": 3}) for image in images], name="boxed")

@@ -123,7 +123,7 @@ def test_a_score_that_is_not_finite_is_out_of_distribution(value):
 
 
 def test_a_threshold_that_is_no_number_is_refused():
-    for threshold in (math.nan, math.inf, -math.inf):
+    for threshold in (math.nan, math.inf, -math.inf, "abc", [1, 2], torch.ones(2)):
         with pytest.raises(UserError, match="must be a finite number"):
             make_detector().predict(some_images(), threshold)
     for threshold in (math.nan, math.inf):
@@ -135,6 +135,19 @@ def test_a_threshold_that_is_no_number_is_refused():
 def test_scores_of_half_precision_are_refused(dtype):
     with pytest.raises(UserError, match=r"call detector\.float\(\)"):
         make_detector().to(dtype).score(some_images())
+
+
+@pytest.mark.parametrize("value", [np.float32(0.5), torch.tensor(0.5), "0.5", 0.5])
+def test_a_threshold_may_be_given_as_any_number(value):
+    detector = make_detector()
+    detector.set_threshold(value, "by hand")
+    assert detector.threshold == 0.5
+    assert type(detector.threshold) is float
+
+
+def test_an_impossible_batch_size_is_refused():
+    with pytest.raises(UserError, match="batch_size=0: give at least 1"):
+        make_detector().score(some_images(), batch_size=0)
 
 
 def test_set_threshold_keeps_how_it_was_set():
