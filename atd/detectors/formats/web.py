@@ -93,9 +93,7 @@ def _thinned(detector: Detector) -> list[float]:
     if sample is None:
         return []
     scores = sample.scores.sort().values
-    count = min(len(scores), _MOST_SCORES)
-    chosen = evenly_spaced(len(scores), count)
-    found: list[float] = scores[chosen].tolist()
+    found: list[float] = scores[evenly_spaced(len(scores), _MOST_SCORES)].tolist()
     return found
 
 
