@@ -191,7 +191,7 @@ def _judged(found: dict[str, Any]) -> Iterator[str]:
         f"AUROC (95% interval) of {inside['images']} ID images ({inside['name']}) and "
         f"{outside['images']} OOD images ({outside['name']}); attacked on both sides within "
         f"L-infinity {attack['epsilon']} by {' and '.join(attack['members'])}. "
-        "Each image takes its worse attack. Other ID images, "
+        "Each image takes its worse attack; no checks were run. Other ID images, "
         f"{found['calibration']['images']} of them, have told how to round.\n"
     )
     yield "| file | clean | both attacked |\n|---|---:|---:|"

@@ -193,7 +193,8 @@ def page(record: Mapping[str, Any]) -> str:
 
 {images["id"]} ID and {images["ood"]} OOD images, each attacked by PGD of {record["steps"]} steps \
 in L-infinity
-{record["epsilon"]:.4f}, ID images upwards and OOD images downwards. {len(others)} other keys: \
+{record["epsilon"]:.4f}, ID images upwards and OOD images downwards, from one start; no checks \
+were run. {len(others)} other keys: \
 {min(others):.3f} to {max(others):.3f}.
 The key alone is worth **{found.worth:+.3f}** AUROC: other keys against the same key with a flow \
 fitted anew.

@@ -52,10 +52,11 @@ detector itself says what the detector is worth."""
 
 _DIFFERS = """\
 The paper attacks once; beside that stand the worst of three starts of APGD. The worst iterate
-counts, where the paper takes the last. OSAD's classifier reads the denoised maps of its
-own network, ATD's is the head of the network that its discriminator reads. The paper's numbers
-stand in the table only where data and radius are its own (`configs/paper.yaml`). No checks are run
-here: those of ATD are in [table3.md](table3.md)."""
+counts, where the paper takes the last. ATD's networks are trained by HAT, whatever the config does,
+and this package's recipe trains its copy further where the config has `atd.finetune`. OSAD's
+classifier reads the denoised maps of its own network, ATD's is the head of the network that its
+discriminator reads. The paper's numbers stand in the table only where data and radius are its own
+(`configs/paper.yaml`). No checks are run here: those of ATD are in [table3.md](table3.md)."""
 
 _TITLES = {
     "clean": "no attack",

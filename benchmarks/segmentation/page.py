@@ -42,7 +42,7 @@ trained on {sizes["training"]} of them (mean IoU on other parts of the photograp
 AUROC per image, anomalies against unchanged scenes; AUPR (anomalies positive) and FPR95 (share of
 ID flagged when 95 % of anomalies are) of the first score. All attacks are within
 {sizes["epsilon"]:.4f} in L-infinity, the iterative ones of {sizes["attack_steps"]} steps, and know
-nothing of the detector.
+nothing of the detector. No checks were run on this page.
 
 | input | mean IoU | {" | ".join(names)} | AUPR | FPR95 |
 |---|---:|{"---:|" * (len(names) + 2)}
