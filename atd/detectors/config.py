@@ -26,10 +26,7 @@ UNSET = "not set"
 """What is said of a threshold that nobody has described."""
 SCORE_DIRECTION = "raw logit; larger = more likely out-of-distribution"
 
-_DESCRIBED = (
-    *("kind", "image_size", "channels", "options", "backbone", "classes"),
-    *("preprocessing", "scale", "score"),
-)
+_DESCRIBED = ("kind", "image_size", "channels", "options", "backbone")
 _NAME = re.compile(r"[^/\\\x00-\x1f\x7f]{1,100}")
 
 
@@ -71,7 +68,7 @@ class DetectorConfig:
     weights_sha256: str = ""
     """SHA-256 of `model.safetensors`; known once the detector is saved."""
     description_sha256: str = ""
-    """That of what the scores depend on in this description, see `described`; likewise."""
+    """That of what is computed by this description, see `described`; likewise."""
 
     def __post_init__(self) -> None:
         settle(self, "")
@@ -81,10 +78,10 @@ class DetectorConfig:
         require(named, "name", repr(self.name)[:80], "a name of 1 to 100 characters, not a path")
 
     def described(self) -> str:
-        """SHA-256 of what the scores depend on beside the weights.
+        """SHA-256 of what is computed: kind, options, network and size.
 
-        The same weights in another network, at another size or with other options may give scores
-        without any error.
+        The same weights in another network, at another size or with other options may give other
+        scores without any error. Names, threshold and the scale of deep images may change.
         """
         parts = {key: getattr(self, key) for key in _DESCRIBED}
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

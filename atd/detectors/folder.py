@@ -108,8 +108,8 @@ def _load(
         )
     if config.description_sha256 not in ("", config.described()):
         raise UserError(
-            f"{folder / 'config.json'}: changed since the detector was saved, in something that "
-            "its scores depend on; copy the folder again, or save the detector anew"
+            f"{folder / 'config.json'}: changed since the detector was saved, in kind, options, "
+            "network or size; copy the folder again, or save the detector anew"
         )
     _fill(detector, weights)
     detector.calibration, detector.card = sample, _card(folder)

@@ -59,7 +59,7 @@ def test_at_scale_paper_the_options_are_those_of_the_papers_text(tmp_path):
         (("atd.epsilon=2/255",), False),
         (("evaluate.epsilon=4/255",), False),
         (("data.id_limit=100",), False),
-        (("evaluate.norm=l2",), False),
+        (("evaluate.norm=l2", "evaluate.epsilon=8/255"), False),
     ],
 )
 def test_the_paper_is_quoted_only_where_data_and_attack_are_its_own(words, quoted, tmp_path):
