@@ -152,7 +152,11 @@ WHY = {
     "no network": _BOTH,
     "no network, generated images attacked too": _BOTH,
     **dict.fromkeys(
-        ("AT (MD)", "HAT (MD)", "AOE (MD)", "AOE (RMD)", "ALOE (MD)", "ALOE (RMD)"), _DIGITS
+        (
+            *("AT (MD)", "HAT (MD)", "OSAD (MD)", "AOE (MD)", "ALOE (MD)"),
+            *("OSAD (RMD)", "AOE (RMD)", "ALOE (RMD)"),
+        ),
+        _DIGITS,
     ),
     **dict.fromkeys(("ALOE (MSP)", "AOE (MSP)"), _LOW),
 }
