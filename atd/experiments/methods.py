@@ -160,8 +160,8 @@ WHY = {
     ),
     **dict.fromkeys(("ALOE (MSP)", "AOE (MSP)"), _LOW),
     "ATOM": (
-        "On the digits it is the side that ATOM defends, it seems: with ID images attacked it falls "
-        "below; on CIFAR-10 small its network is unfinished (docs/table5.md)"
+        "On the digits it is the side that ATOM defends, it seems: with ID images attacked it "
+        "falls below; on CIFAR-10 small its network is unfinished (docs/table5.md)"
     ),
 }
 """Why methods come out otherwise than in the paper, as far as rows of the same tables tell."""
