@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,15 @@ def test_sigterm_ends_a_command_like_ctrl_c(capsys: pytest.CaptureFixture[str]) 
     assert "stopped" in capsys.readouterr().err
 
 
+@pytest.fixture
+def answered() -> Iterator[None]:
+    """Ctrl-C as in a terminal: a shell's background job is started with it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("answered")
 def test_a_signal_that_python_swallows_is_answered_by_the_next_training() -> None:
     def command() -> None:
         with contextlib.suppress(KeyboardInterrupt):  # as a callback from C would
