@@ -16,6 +16,7 @@ from atd.config.values import build
 from atd.data.evaluation_sets import EvaluationSets, load_evaluation_sets
 from atd.data.images import ImageSet
 from atd.data.python_images import Given, image_set
+from atd.data.reading import notice
 from atd.detectors.base import Detector
 from atd.detectors.external import External
 from atd.detectors.loading import load
@@ -43,7 +44,7 @@ def evaluate(
     ood: Mapping[str, Given],
     near: Mapping[str, Given] | None = None,
     id_val: Given | None = None,
-    epsilon: float | str | None = None,
+    epsilon: float | str = "8/255",
     norm: Norm = "linf",
     tier: Literal["smoke", "paper", "standard", "strong"] = "standard",
     steps: int = 0,
@@ -67,8 +68,8 @@ def evaluate(
         near: OOD test images that are semantically close to ID, reported apart.
         id_val: Further ID images; where the detector has no threshold of its own, the one that
             lets 95 % of them pass (without them: of the ID test images) is judged.
-        epsilon: Attack radius on the [0, 1] scale, as a number or a fraction; 8/255 by default in
-            L-inf, to be given in L2.
+        epsilon: Attack radius on the [0, 1] scale, as a number or a fraction. In L2 name one, e.g.
+            0.5: the default is next to nothing there.
         norm: Norm of the ball.
         tier: How hard to attack, see `atd.evaluation.tiers`.
         steps: Steps of every gradient attack; 0 means the tier's.
@@ -88,8 +89,6 @@ def evaluate(
     Raises:
         UserError: There are no images, they do not suit the detector, or an option is impossible.
     """
-    if epsilon is None:
-        epsilon = "8/255" if norm == "linf" else -1
     options = {"tier": tier, "norm": norm, "epsilon": epsilon, "steps": steps}
     options |= {"restarts": restarts, "limit": limit, "batch_size": batch_size}
     options |= _certify_options(certify)
@@ -242,6 +241,11 @@ def assess(
         progress=processes.is_main,
     )
     require_certified(conditions, settings.smoothing)
+    if config.evaluate.norm == "l2" and config.evaluate.epsilon == -1.0:
+        notice(
+            f"evaluate.norm=l2: the radius {settings.epsilon:.4f} is that of L-inf, which is next "
+            "to nothing in L2; name one, e.g. evaluate.epsilon=0.5"
+        )
     with processes.accelerator.main_process_first():  # it downloads what is missing
         sets = load_evaluation_sets(config, downloads=downloads, names=_set_names(candidates))
     require_sets(conditions, list(sets.ood_test))

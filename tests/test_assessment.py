@@ -179,7 +179,8 @@ def test_wrappers_are_taken_off(dark, bright, report) -> None:
         ({"ood": [torch.zeros(3, 3, 8, 8)]}, "^ood: give a dict"),
         ({"baselines": ["msp"]}, "^baselines: give a dict"),
         ({"baselines": {"b": "nowhere"}}, "nowhere"),
-        ({"norm": "l2"}, r"evaluate\.epsilon=-1.*evaluate.norm=l2"),
+        ({"norm": "l2", "epsilon": 1001}, r"evaluate\.epsilon=1001"),
+        ({"epsilon": 2}, r"evaluate\.epsilon=2.* between 0 and 1 "),
     ],
 )
 def test_wrong_arguments_are_told_in_a_line(dark, bright, options, words) -> None:

@@ -144,7 +144,7 @@ class EvaluateConfig:
     """Norm of the attack's ball; Square is left out for l2."""
     epsilon: Annotated[float, Range(-1, 1000)] = -1.0
     """Attack radius on the [0, 1] pixel scale; -1 means the radius the detector was trained for
-    (atd.epsilon, in L-inf). In l2 it has to be given: 8/255 there is next to nothing."""
+    (atd.epsilon, in L-inf, which is next to nothing in l2: name one there)."""
     steps: Annotated[int, Range(0, 10_000)] = 0
     """0 means the tier's number."""
     restarts: Annotated[int, Range(0, 100)] = 0
@@ -177,11 +177,9 @@ class EvaluateConfig:
         self._require_radius()
 
     def _require_radius(self) -> None:
-        rule = "between 0 and 1 on the [0, 1] pixel scale, e.g. 8/255, or -1"
-        suits = self.epsilon == -1.0 or 0.0 <= self.epsilon <= 1.0
-        if self.norm == "l2":
-            rule = "a radius of its own with evaluate.norm=l2, between 0 and 1000, e.g. 0.5"
-            suits = self.epsilon >= 0.0
+        most, example = (1, "8/255") if self.norm == "linf" else (1000, "0.5")
+        rule = f"between 0 and {most} on the [0, 1] pixel scale, e.g. {example}, or -1"
+        suits = self.epsilon == -1.0 or 0.0 <= self.epsilon <= most
         require(suits, "evaluate.epsilon", self.epsilon, rule)
 
 

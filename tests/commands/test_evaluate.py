@@ -163,7 +163,7 @@ def test_no_detector_is_the_users_mistake(fail):
 
 
 @pytest.mark.slow
-def test_strong_tier_and_l2_run(run, tiny_run, tmp_path):
+def test_strong_tier_and_l2_run(run, tiny_run, tmp_path, monkeypatch):
     detector = tiny_run.folder / "detector"
     small = ["evaluate.limit=4", "evaluate.steps=2", "evaluate.baselines=[msp]"]
     run(detector, "evaluate.tier=strong", *small, "--output", tmp_path / "strong")
@@ -171,7 +171,10 @@ def test_strong_tier_and_l2_run(run, tiny_run, tmp_path):
     assert attack["members"] == [
         "pgd-2x1", "apgd-2x5", "features-2x1", "transfer-2x1", "square-1000x1"
     ]  # fmt: skip
+    said = []
+    monkeypatch.setattr("atd.assessment.notice", said.append)
     run(detector, "evaluate.norm=l2", *small, "--output", tmp_path / "l2")
+    assert any("that of L-inf, which is next to nothing in L2; name one" in line for line in said)
     results = json.loads((tmp_path / "l2" / "results.json").read_text())
     assert results["attack"]["norm"] == "l2"
     assert "square_weaker" not in results["checks"]
