@@ -19,6 +19,7 @@ from atd.data.splits import DataSplits, load_splits
 from atd.detectors.base import Detector
 from atd.detectors.kinds import resolved
 from atd.errors import UserError, printable
+from atd.evaluation.cache import fingerprint
 from atd.planning.plan import needs_outliers, takes_weights
 from atd.planning.settling import settled
 from atd.run_folder import RunFolder
@@ -177,25 +178,15 @@ class RunState:
             detector.config = dataclasses.replace(detector.config, **found)
 
     def _decided(self, detector: Detector) -> dict[str, Any] | None:
-        """What was decided on the stored weights, if they are these; None without a detector."""
+        """What was decided on the stored detector, if it is this one; None where there is none."""
         try:
             stored = Detector.from_pretrained(self.folder.detector)
         except UserError:
             return None
-        if not same_weights(stored, detector):
+        if fingerprint(stored) != fingerprint(detector):
             return {}
         kept = {key: getattr(stored.config, key) for key in _DECIDED}
         return {**kept, "sample": stored.calibration}
-
-
-def same_weights(one: Detector, other: Detector) -> bool:
-    """Whether all tensors of two detectors are equal."""
-    first, second = (
-        {name: value.cpu() for name, value in item.state_dict().items()} for item in (one, other)
-    )
-    return first.keys() == second.keys() and all(
-        torch.equal(first[name], second[name]) for name in first
-    )
 
 
 def describe(splits: DataSplits) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import torch
 
 from atd.detectors.build import build_detector
@@ -33,3 +35,9 @@ def line_of(error):
     text = str(error.value)
     assert "\n" not in text
     return text
+
+
+def edit_config(folder, **values):
+    """Changes keys of a saved detector's description."""
+    file = folder / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **values}))

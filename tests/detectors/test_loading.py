@@ -8,7 +8,7 @@ import os
 
 import pytest
 import torch
-from making import line_of, make_detector, some_images
+from making import edit_config, line_of, make_detector, some_images
 from safetensors.torch import load_file, save
 
 import atd
@@ -16,11 +16,6 @@ from atd.detectors.base import Detector
 from atd.detectors.build import build_detector
 from atd.detectors.kinds import KINDS
 from atd.errors import UserError
-
-
-def edit_config(folder, **values):
-    file = folder / "config.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), **values}))
 
 
 def edit_weights(folder, **changes):
@@ -329,27 +324,3 @@ def test_a_detector_of_another_precision_is_saved_as_one_that_can_be_loaded(tmp_
     make_detector().to(dtype).save_pretrained(tmp_path / "detector")
     scores = Detector.from_pretrained(tmp_path / "detector").score(some_images())
     torch.testing.assert_close(scores, make_detector().score(some_images()), atol=0.05, rtol=0.05)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"backbone": {"width": 4, "features": "last", "activation": "silu"}},
-        {"backbone": {"width": 4, "features": "last", "stem_stride": 1}},
-        {"image_size": 16},
-    ],
-    ids=str,
-)
-def test_what_is_computed_cannot_be_changed(tmp_path, change):
-    make_detector().save_pretrained(tmp_path / "detector")
-    edit_config(tmp_path / "detector", **change)
-    with pytest.raises(UserError, match=r"config\.json: changed since the detector was saved"):
-        Detector.from_pretrained(tmp_path / "detector")
-
-
-def test_names_threshold_and_scale_may_be_changed(tmp_path):
-    make_detector().save_pretrained(tmp_path / "detector")
-    edit_config(
-        tmp_path / "detector", name="other", classes=["x", "y"], scale="12bit", threshold=1.5
-    )
-    assert Detector.from_pretrained(tmp_path / "detector").threshold == 1.5
