@@ -10,7 +10,6 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from atd.config import load
 from atd.config.options import EvaluateConfig
 from atd.errors import UserError, run_command
 from atd.evaluation.results import Results, read_results
@@ -26,12 +25,10 @@ from atd.reporting.wording import (
     attack_words,
     interval,
     member_words,
-    percent,
     plural,
     radius_words,
 )
 from benchmarks.publish import published
-from benchmarks.stored_scores import attack_of, groups_of, mean_auroc, pairs_of, scores_in
 
 ROOT = Path(__file__).parents[1]
 _PLACE = re.compile(r"(?<=<!-- results -->\n).*?(?=<!-- end -->)", re.S)
@@ -71,7 +68,6 @@ def results_table() -> str:
         *_seeds("cifar10_small"),
         *_shipped("cifar10_small"),
         *_shipped("cifar10"),
-        *_stored("cifar10", near="cifar100"),
         *_own_images(ROOT / "docs" / "own_images.json"),
     ]
     return table(_HEAD, rows, _WORDS)
@@ -102,23 +98,6 @@ def _seeds(name: str) -> Iterator[list[str]]:
 def _shipped(name: str) -> Iterator[list[str]]:
     folder = f"checkpoints/{name}/report"
     return _run([read_results(ROOT / folder / "results.json")], name, f"{folder}/report.md")
-
-
-def _stored(name: str, near: str) -> Iterator[list[str]]:
-    """Scores that the run itself had found, before its checks."""
-    file = ROOT / "checkpoints" / name / "scores.npz"
-    scores = scores_in(file)
-    sets = groups_of(scores, name, [near])
-    attack = attack_of(load(file.with_name("config.yaml")))
-    for role, group in (("far", next(iter(sets.values()))), ("near", [near])):
-        yield [
-            f"[{name}, stored scores](docs/results/{name}_stored.md)",
-            plural(len(group), f"{role} set"),
-            "1",
-            *(percent(mean_auroc(pairs)) for pairs in pairs_of(scores, name, group)),
-            f"{attack}; {len(scores[f'{name}.attacked']):,}",
-            "none",
-        ]
 
 
 def _run(runs: Sequence[Results], name: str, page: str) -> Iterator[list[str]]:
