@@ -37,7 +37,7 @@ _HEAD = (
     *("attack, images", "checks"),
 )
 _WORDS = (0, 1, 7, 8)
-_BUDGET = ("run.budget=12m",)
+_BUDGET = ("run.threads=1", "run.budget=12m")
 
 
 def main() -> None:
