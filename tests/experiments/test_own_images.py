@@ -37,7 +37,8 @@ def order(tmp_path):
             pictures(data / name / part, 12, seed=10 * seed + place)
     for seed, name in enumerate(("apples", "places")):
         pictures(data / "far" / name, 6, seed=100 + seed)
-    setting = Setting("configs/folder.yaml", "smoke", ("run.device=cpu",))
+    options = ("run.device=cpu", "pretrain.objective=hat")  # with a helper
+    setting = Setting("configs/folder.yaml", "smoke", options)
     page = tmp_path / "page.md"
     return Order(setting=setting, seeds=(0,), output=page, work=tmp_path / "work", data=data)
 
