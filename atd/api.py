@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from atd.assessment import evaluate
 from atd.backbones.base import Backbone
 from atd.backbones.foreign import ForeignBackbone
+from atd.config import Scale
 from atd.data.images import ImageSet
 from atd.data.python_images import Given, image_set
 from atd.detectors.base import Detector
@@ -35,6 +37,7 @@ def fit(
     outliers: Given | None = None,
     image_size: int | None = None,
     channels: int | None = None,
+    scale: Scale | None = None,
     name: str | None = None,
     seed: int = 0,
     **options: Any,
@@ -52,6 +55,8 @@ def fit(
         outliers: Outliers, for the kinds that need them.
         image_size: Side in pixels; None takes that of the images, or of the detector.
         channels: 3 or 1, likewise.
+        scale: What is white in image files of more than 8 bits, see `DataConfig.scale`; None takes
+            that of the detector, or `auto`.
         name: What the detector is called; default: its kind.
         seed: For kinds that draw random numbers.
         options: Options of the kind, e.g. `temperature=2`.
@@ -73,8 +78,10 @@ def fit(
     if isinstance(backbone, str | os.PathLike):
         backbone = load(backbone)
     if isinstance(backbone, Detector):
-        image_size, channels = backbone.config.image_size, backbone.config.channels
+        made = backbone.config
+        image_size, channels, scale = made.image_size, made.channels, scale or made.scale
     of: dict[str, Any] = {"image_size": image_size, "channels": channels, "split": "train"}
+    of["scale"] = scale or "auto"
     inside = image_set(id_train, name="id_train", labels=labels, **of)
     shape = inside.fetch([0]).shape
     of |= {"image_size": shape[-1], "channels": shape[1]}
@@ -87,6 +94,7 @@ def fit(
         classes=_classes(inside, network),
         name=name or kind,
     )
+    detector.config = dataclasses.replace(detector.config, scale=of["scale"])
     outside = None if outliers is None else image_set(outliers, name="outliers", **of)
     return fit_to_sets(detector.to(detector.device), inside, outside, seed=seed)
 

@@ -192,7 +192,13 @@ def _sets(
         raise UserError(f"near: {twice[0]} is the name of a far set too")
 
     def opened(images: Given, name: str) -> ImageSet:
-        return image_set(images, name=name, image_size=made.image_size, channels=made.channels)
+        return image_set(
+            images,
+            name=name,
+            image_size=made.image_size,
+            channels=made.channels,
+            scale=made.scale,
+        )
 
     return EvaluationSets(
         id_test=opened(id_test, "id_test"),

@@ -30,6 +30,7 @@ __all__ = [
     "replacing",
     "replacing_folder",
     "require_ours",
+    "require_writable",
     "sync",
     "try_lock",
     "write_text",
@@ -148,6 +149,24 @@ def require_ours(folder: Path, *, ours: Callable[[Path], bool], what: str) -> No
             )
     else:
         raise UserError(f"{folder}: exists and is no folder; move it away, or choose another name")
+
+
+def require_writable(folder: Path) -> None:
+    """Refuses a folder that nothing can be written to, before hours of work; it is not made.
+
+    Raises:
+        UserError: Neither it nor, where it is missing, the nearest folder above it takes files.
+    """
+    place = folder
+    while not os.path.lexists(place):
+        place = place.parent
+    try:
+        with tempfile.TemporaryDirectory(prefix=".atd-", dir=place):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"{folder}: cannot be written: {error.strerror}; choose another folder"
+        ) from None
 
 
 def clear_litter(folder: Path) -> None:

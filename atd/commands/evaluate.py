@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
-from pathlib import Path
 
 from atd.commands.parser import Parser
 from atd.config import load
@@ -59,7 +59,7 @@ def _main() -> None:
         "falls short",
     )
     given = parser.parse_intermixed_args()
-    overrides = [item for item in given.arguments if "=" in item and not Path(item).exists()]
+    overrides = [item for item in given.arguments if "=" in item and not os.path.lexists(item)]
     named = [item for item in given.arguments if item not in overrides]
     if not named:
         raise UserError("name at least one detector folder, e.g. checkpoints/digits/detector")

@@ -22,7 +22,7 @@ class Parser(argparse.ArgumentParser):
         words: list[str] = []
         for word in sys.argv[1:] if args is None else args:
             named = bool(words) and words[-1].startswith("--") and "=" not in words[-1]
-            if named and _NEGATIVE.fullmatch(word):
+            if named and word != "-0" and _NEGATIVE.fullmatch(word):
                 words[-1] += f"={word}"
             else:
                 words.append(word)

@@ -46,6 +46,7 @@ def image_set(
     labels: Sequence[int] | Tensor | np.ndarray[Any, Any] | None = None,
     image_size: int | None = None,
     channels: int | None = None,
+    scale: Scale = "auto",
     split: str = "test",
 ) -> ImageSet:
     """Makes a set of whatever holds images; they are kept as 8 bits, as image files are.
@@ -56,6 +57,7 @@ def image_set(
         labels: Class numbers (N,), where `images` does not hold them itself.
         image_size: Side in pixels; None takes that of tensors and arrays.
         channels: 3 or 1; None takes that of tensors and arrays.
+        scale: What is white in files of more than 8 bits, see `DataConfig.scale`.
         split: Part of a source that has parts.
 
     Returns:
@@ -68,11 +70,11 @@ def image_set(
     if isinstance(images, Path):
         images = f"folder:{images}"
     if isinstance(images, str):
-        found = _from_source(images, image_size, channels, split)
+        found = _from_source(images, image_size, channels, scale, split)
     elif isinstance(images, ImageSet):
         found = images
     else:
-        pixels, own = _gathered(images, name, image_size, channels)
+        pixels, own = _gathered(images, name, image_size, channels, scale)
         names = [f"{name}[{index}]" for index in range(len(pixels))]
         classes = [] if own is None else [str(index) for index in range(int(own.max()) + 1)]
         found = ImageSet.of(name, HeldPixels(pixels, names), own, classes)
@@ -87,11 +89,13 @@ def image_set(
     return found.renamed(name)
 
 
-def _from_source(source: str, size: int | None, channels: int | None, split: Any) -> ImageSet:
+def _from_source(
+    source: str, size: int | None, channels: int | None, scale: Scale, split: Any
+) -> ImageSet:
     if size is None or channels is None:
         raise UserError(f"{source}: give image_size and channels, to which its images are made")
     try:
-        data = DataConfig(image_size=size, channels=channels)  # type: ignore[arg-type]
+        data = DataConfig(image_size=size, channels=channels, scale=scale)  # type: ignore[arg-type]
     except ValueError as error:
         raise UserError(f"{source}: {error}") from None
     return load_source(source, split=split, data=data, loader=LoaderConfig())
@@ -110,7 +114,7 @@ def _labelled(images: ImageSet, labels: Tensor, name: str) -> ImageSet:
 
 
 def _gathered(
-    images: Any, name: str, size: int | None, channels: int | None
+    images: Any, name: str, size: int | None, channels: int | None, scale: Scale
 ) -> tuple[Tensor, Tensor | None]:
     """Pixels (N, C, S, S) as uint8, and labels (N,) where the items are pairs."""
     parts, labels = [], []
@@ -118,7 +122,7 @@ def _gathered(
         if size is None or channels is None:
             size, channels = _shape_of(item, name, size, channels)
         try:
-            found = pixels_of(item, channels, size)
+            found = pixels_of(item, channels, size, scale)
         except UserError as error:
             raise UserError(f"{name}: {error}") from None
         parts.append(_as_bytes(found))

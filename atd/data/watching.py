@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from atd.data.given import given_images, names_as_they_come
 from atd.data.listing import LeftOut
+from atd.data.reading import notice
 
 __all__ = ["watched_images"]
 
@@ -22,7 +23,8 @@ def watched_images(
     """Paths of images as they come; None where no more are there for the moment.
 
     Standard input is read to its end. Folders are looked at until somebody stops it; a file is
-    taken once it has stopped growing, and again if it is replaced; its name is remembered.
+    taken once it has stopped growing, and again if it is replaced; its name is remembered. What
+    lies there and is left out is told, and told again when there is more of it.
 
     Args:
         names: `-`, or files and folders.
@@ -37,8 +39,10 @@ def watched_images(
         return
     seen: dict[str, tuple[int, int]] = {}
     growing: dict[str, tuple[int, int]] = {}
+    told: dict[str, int] = {}
     while True:
-        for path in given_images(names, LeftOut()):
+        left_out = LeftOut()
+        for path in given_images(names, left_out):
             stamp, age = _looked_at(path)
             if seen.get(path) == stamp:
                 continue
@@ -48,8 +52,20 @@ def watched_images(
                 yield path
             else:
                 growing[path] = stamp
+        _tell(left_out, told)
         yield None
         time.sleep(pause)
+
+
+def _tell(left_out: LeftOut, told: dict[str, int]) -> None:
+    """Tells the reasons that now hold for more files than were told before."""
+    more = LeftOut()
+    for reason, count in left_out.counts.items():
+        if count > told.get(reason, 0):
+            more.add(reason, left_out.examples[reason], count)
+    told.update(more.counts)
+    if more:
+        notice(f"{more.total} left out: {more}")
 
 
 def _looked_at(path: str) -> tuple[tuple[int, int], float]:

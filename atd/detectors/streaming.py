@@ -76,6 +76,9 @@ def settle_rows(
 ) -> Iterator[FileScore]:
     """Passes rows on, decides on unreadable images, and tells the counts at the end.
 
+    What was noticed is told where the rows are broken off as well: whoever goes on from those that
+    were kept does not read their images again.
+
     Args:
         rows: As `score_files` gives them.
         unreadable: What becomes of an image that cannot be read: a row that says why, nothing
@@ -90,26 +93,28 @@ def settle_rows(
         UserError: There is no row, an image cannot be read (`error`), or none can (`skip`).
     """
     total = failed = written = 0
-    with tqdm(unit="img", delay=1, leave=False, disable=None) as bar:
-        for row in rows:
-            total += 1
-            failed += bool(row.error)
-            bar.update()
-            if row.readable or unreadable == "row":
-                written += 1
-                yield row
-            elif unreadable == "error":
-                raise UserError(
-                    f"{printable(row.path)}: {row.error}; leave it out, or leave out --strict"
-                )
+    try:
+        with tqdm(unit="img", delay=1, leave=False, disable=None) as bar:
+            for row in rows:
+                total += 1
+                failed += bool(row.error)
+                bar.update()
+                if row.readable or unreadable == "row":
+                    written += 1
+                    yield row
+                elif unreadable == "error":
+                    raise UserError(
+                        f"{printable(row.path)}: {row.error}; leave it out, or leave out --strict"
+                    )
+    finally:
+        for line in remarks.lines(scale):
+            notice(line)
     if not total:
         raise UserError("no images given")
     if not written:
         raise UserError(
             f"none of the {total} image(s) can be read; without --skip-unreadable each row says why"
         )
-    for line in remarks.lines(scale):
-        notice(line)
     if total > written:
         notice(f"{total - written} of {total} image(s) left out, as they cannot be read")
     if failed > total - written:

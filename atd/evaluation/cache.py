@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from atd.data.sampler import evenly_spaced
 from atd.detectors.base import Detector
 from atd.evaluation.worst import Attack, join_parts
 from atd.files import replacing
@@ -31,6 +30,8 @@ Arrays = dict[str, Any]
 _EACH = ("index", "clean", "attacked", "zero_gradient", "broken", "member")
 _EXAMPLES = ("example_index", "example_value", "example_clean", "example_attacked")
 
+_CHUNK = 256
+"""Images that are read at once, to name a set."""
 _DAMAGE = (
     OSError, ValueError, EOFError, KeyError, RuntimeError, SyntaxError, TypeError,
     zipfile.BadZipFile, zlib.error,
@@ -69,7 +70,7 @@ class ScoreStore:
 
         Args:
             folder: Where the stores lie; None keeps nothing.
-            images: The set; its name, its size and a sample of its pixels count.
+            images: The set; its name, its size and all of its pixels count.
             *question: Detector, and what is done to each image.
             **how: `is_whole` and `join`.
         """
@@ -78,10 +79,11 @@ class ScoreStore:
         digest = hashlib.sha256()
         for part in question:
             digest.update(len(part).to_bytes(8, "big") + part)
-        sample = evenly_spaced(len(images), 64)
-        pixels = images.fetch(sample)
-        digest.update(f"{images.name} {len(images)} {tuple(pixels.shape)}".encode())
-        digest.update(_bytes(pixels))
+        digest.update(f"{images.name} {len(images)}".encode())
+        for start in range(0, len(images), _CHUNK):
+            pixels = images.fetch(range(start, min(start + _CHUNK, len(images))))
+            digest.update(f"{tuple(pixels.shape)}".encode())
+            digest.update(_bytes(pixels))
         readable = re.sub(r"[^\w.-]+", "-", images.name).strip("-.")[:80] or "set"
         return cls(folder / f"{readable}-{digest.hexdigest()[:20]}.npz", len(images), **how)
 

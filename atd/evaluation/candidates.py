@@ -19,6 +19,7 @@ from atd.errors import UserError
 from atd.evaluation.cache import fingerprint
 from atd.evaluation.record import recorded_config
 from atd.evaluation.results import read_results
+from atd.files import require_writable
 
 __all__ = ["Candidates", "load_candidates"]
 
@@ -63,22 +64,23 @@ class Candidates:
     def fitted(self, config: Config) -> Config:
         """The options with an image size that is `auto` settled; all detectors must suit them.
 
+        One's own module takes deep images as the options say; any other detector was made for one
+        scale, with which it scores everywhere.
+
         Raises:
-            UserError: Another image size or number of channels.
+            UserError: Another image size, number of channels or scale of deep images.
         """
         if not config.data.image_size:
             size = self.first.config.image_size
             data = dataclasses.replace(config.data, image_size=size)
             config = dataclasses.replace(config, data=data)
         for name, detector in self.detectors.items():
-            made = detector.config
-            for key, wanted, given in (
-                ("data.image_size", made.image_size, config.data.image_size),
-                ("data.channels", made.channels, config.data.channels),
-            ):
-                if wanted != given:
-                    place = self.paths[name]
-                    raise UserError(f"{key}={given}: the detector in {place} takes {wanted}")
+            made, place = detector.config, self.paths[name]
+            for key in ("image_size", "channels", "scale"):
+                wanted, given = getattr(made, key), getattr(config.data, key)
+                own_scale = key == "scale" and place.startswith("import:")
+                if wanted != given and not own_scale:
+                    raise UserError(f"data.{key}={given}: the detector in {place} takes {wanted}")
         return config
 
     def claim(self, output: str | None, config: Config) -> None:
@@ -92,7 +94,8 @@ class Candidates:
             config: The options of the evaluation.
 
         Raises:
-            UserError: A folder is a file, or holds the report of another detector.
+            UserError: A folder is a file, cannot be written, or holds the report of another
+                detector.
         """
         if output is not None:
             self.output = Path(output)
@@ -111,6 +114,7 @@ class Candidates:
                 raise UserError(f"{folder}: is a file, not a folder; choose another --output")
         for name, folder in self.reports.items():
             _require_own(folder, self.detectors[name], name, self.paths[name])
+            require_writable(folder)
 
     def _beside(self, config: Config) -> Path:
         (word,) = self.paths.values()

@@ -21,7 +21,7 @@ from atd.detectors.base import Detector
 from atd.detectors.streaming import FileScore, score_files, settle_rows
 from atd.errors import UserError, printable
 from atd.evaluation.cache import fingerprint
-from atd.files import is_special
+from atd.files import is_special, require_writable
 from atd.reporting.score_rows import write_rows
 from atd.reporting.suspects import write_suspects
 from atd.scoring.decisions import decided
@@ -54,8 +54,8 @@ def score_images(order: ScoreOrder) -> None:
     """
     if os.environ.get("RANK", "0") == "0":  # before the others are waited for
         require_given(order.images, may_be_empty=order.watch)
-        if order.explain and Path(order.page).is_dir():
-            raise UserError(f"--page {order.page}: is a folder; name a file")
+        if order.explain:
+            _require_page(Path(order.page))
     set_threads(order.threads)
     processes, device = _processes(order)
     detector = Detector.from_pretrained(Path(order.detector), device)
@@ -71,6 +71,13 @@ def score_images(order: ScoreOrder) -> None:
             pass
     if processes is not None:
         processes.close()
+
+
+def _require_page(page: Path) -> None:
+    if page.is_dir():
+        raise UserError(f"--page {page}: is a folder; name a file")
+    if not is_special(page):
+        require_writable(page.parent)
 
 
 def _processes(order: ScoreOrder) -> tuple[Processes | None, str]:
@@ -121,10 +128,10 @@ def _write(order: ScoreOrder, detector: Detector, processes: Processes | None) -
             rows = monitored(rows, sample, threshold, every)
         with destination(order.output, at_once=order.watch) as stream:
             write_rows(rows, order.format, stream)
+        if order.explain:  # before the journal goes: a page that fails costs no scores
+            _explain(order, detector, suspects)
     if left_out:
         notice(f"{left_out.total} left out: {left_out}")
-    if order.explain:
-        _explain(order, detector, suspects)
 
 
 def _key(detector: Detector) -> str:

@@ -76,6 +76,13 @@ def test_options_that_do_not_fit_are_refused(fail, tiny_run):
     detector = tiny_run.folder / "detector"
     assert "takes 8" in fail(detector, "data.image_size=16")
     assert "did you mean evaluate.tier?" in fail(detector, "evaluate.teir=paper")
+    assert "data.scale=12bit: the detector in" in fail(detector, "data.scale=12bit")
+
+
+def test_a_list_longer_than_any_file_name_is_an_option(fail, tiny_run):
+    sets = ",".join(f"s{number}=folder:none" for number in range(40))
+    line = fail(tiny_run.folder / "detector", f"data.ood_test=[{sets}]")
+    assert "folder:none" in line
 
 
 def test_an_automatic_image_size_is_the_detectors(tiny_run, tiny_yaml):
@@ -276,6 +283,11 @@ def test_a_file_where_a_folder_belongs_is_one_line(fail, copied_run, tmp_path, n
 def test_a_name_that_no_folder_can_have_is_one_line(fail, copied_run, tmp_path):
     line = fail(copied_run / "detector", *LIGHT, "--output", tmp_path / ("n" * 300))
     assert "cannot be written: File name too long; choose another --output" in line
+
+
+def test_a_folder_that_takes_no_report_is_one_line(fail, copied_run):
+    line = fail(copied_run / "detector", *LIGHT, "--output", "/proc/self/report")
+    assert "cannot be written" in line
 
 
 def test_somebody_elses_results_are_left_alone_and_damaged_ones_of_ours_made_again(

@@ -43,3 +43,8 @@ def test_a_negative_threshold_is_a_value(capsys, monkeypatch):
     assert "no/detector: no such folder" in capsys.readouterr().err
     given = score._parser().parse_args(["d", "-", "-0", "--threshold", "-1"])
     assert (given.null, given.threshold) == (True, "-1")
+
+
+@pytest.mark.parametrize("flag", ["--p-values", "--strict", "--skip-unreadable"])
+def test_the_option_of_names_that_end_with_nul_is_no_value(flag):
+    assert score._parser().parse_args(["d", "-", flag, "-0"]).null

@@ -41,6 +41,19 @@ def test_files_come_when_they_have_stopped_growing(tmp_path, monkeypatch):
     assert until_pause(paths) == [str(old)]
 
 
+def test_what_is_left_out_is_told_and_told_again_when_there_is_more(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(watching.time, "sleep", lambda _: None)
+    paths = watched_images([str(tmp_path)])
+    (tmp_path / "a.heic").touch()
+    assert until_pause(paths) == []
+    assert "1 left out: 1 .heic files" in capsys.readouterr().err
+    assert until_pause(paths) == []
+    assert not capsys.readouterr().err
+    (tmp_path / "b.heic").touch()
+    assert until_pause(paths) == []
+    assert "2 left out: 2 .heic files" in capsys.readouterr().err
+
+
 def test_standard_input_is_passed_on_block_by_block(monkeypatch):
     class Stream:
         buffer = io.BytesIO(b"")

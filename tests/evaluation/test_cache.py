@@ -10,6 +10,9 @@ import torch
 from scored import Counting, Stopping, assert_same, score
 from toys import Brightness
 
+from atd.data.images import HeldPixels, ImageSet
+from atd.evaluation.cache import ScoreStore
+
 
 def test_finished_sets_are_not_scored_again(convolutional, images, tmp_path: Path) -> None:
     counting, sample = Counting(convolutional), images("a/b c", 0, 256, 9)
@@ -54,6 +57,20 @@ def test_cache_tells_weights_and_images_apart(convolutional, images, tmp_path: P
     assert_same(score(counting, sample, cache=tmp_path), score(convolutional, sample))
     other = images("any", 0, 256, 5, seed=9)
     assert_same(score(counting, other, cache=tmp_path), score(convolutional, other))
+
+
+def test_one_other_pixel_makes_another_set(tmp_path: Path) -> None:
+    pixels = torch.zeros(300, 1, 2, 2, dtype=torch.uint8)
+    files = {ScoreStore.of(tmp_path, _set(pixels)).file}
+    for index in range(300):
+        other = pixels.clone()
+        other[index, 0, 1, 1] = 1
+        files.add(ScoreStore.of(tmp_path, _set(other)).file)
+    assert len(files) == 301
+
+
+def _set(pixels: torch.Tensor) -> ImageSet:
+    return ImageSet.of("any", HeldPixels(pixels, [""] * len(pixels)))
 
 
 @pytest.mark.parametrize("batch_size", [4, 3, 9])
