@@ -254,7 +254,8 @@ def assess(
         )
     with processes.accelerator.main_process_first():  # it downloads what is missing
         sets = load_evaluation_sets(config, downloads=downloads, names=_set_names(candidates))
-    require_sets(conditions, list(sets.ood_test))
+    near = [name for name, role in sets.roles.items() if role == "near"]
+    require_sets(conditions, list(sets.ood_test), near=bool(set(near) - sets.selection))
     found = evaluate_detectors(
         candidates.detectors,
         sets,

@@ -9,6 +9,7 @@ from typing import Literal
 
 import torch
 
+from atd.attacks.suite import Means
 from atd.data.reading import notice
 from atd.deciding.choice import Choice, choose, share_words
 from atd.deciding.follow import followed, marked_card, report_of, update_report
@@ -19,7 +20,7 @@ from atd.detectors.base import Detector
 from atd.errors import UserError
 from atd.evaluation.protocol import Evaluation, attack_facts
 from atd.evaluation.record import recorded_attack
-from atd.evaluation.settings import settings_from
+from atd.evaluation.settings import Settings, settings_from
 from atd.reporting.card import model_card
 from atd.reporting.wording import attack_words
 from atd.threads import set_threads
@@ -69,12 +70,22 @@ def _chosen(order: CalibrateOrder, detector: Detector, scored: Scored | None) ->
     if not order.attacked:
         return choose(scored.scores, order, "")
     config = recorded_attack(detector, order.detector)
-    settings = settings_from(config, device=detector.device)
+    settings = _possible(settings_from(config, device=detector.device))
     direction: Literal[1, -1] = 1 if order.catch is None else -1
     if detector.info.gradient == "none":
         notice(f"{order.detector}: kind {detector.kind} has no gradient; attacks can only guess")
     worst = worst_scores(detector, scored, settings, direction)
     return choose(worst, order, attack_words(attack_facts(settings)))
+
+
+def _possible(settings: Settings) -> Settings:
+    """The settings without attacks that need other models or OOD images, which are told."""
+    lacking = {each: each.lacks(Means(settings.norm)) for each in settings.tier.members}
+    for each, reason in lacking.items():
+        if reason:
+            notice(f"attack {each} left out: {reason}")
+    members = tuple(each for each, reason in lacking.items() if not reason)
+    return dataclasses.replace(settings, tier=dataclasses.replace(settings.tier, members=members))
 
 
 def _others(

@@ -10,7 +10,6 @@ from typing import Literal
 import numpy as np
 import torch
 
-from atd.attacks.suite import Means
 from atd.data.given import given_images, require_given
 from atd.data.images import ImageSet
 from atd.data.listing import LeftOut
@@ -105,13 +104,9 @@ def worst_scores(
     Args:
         detector: The detector.
         scored: The images.
-        settings: The attack; members that need other models or OOD images are left out, and told.
+        settings: The attack.
         direction: +1 raises scores (ID images), -1 lowers them.
     """
-    means = Means(settings.norm)
-    for member in settings.tier.members:
-        if reason := member.lacks(means):
-            notice(f"attack {member} left out: {reason}")
     config = detector.config
     pixels = FilePixels(scored.paths, config.channels, config.image_size, config.scale)
     attack = settings.attack()

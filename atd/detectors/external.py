@@ -73,7 +73,7 @@ class External(Detector):
         """What is called."""
         self._single = False
         self.training = False
-        self._try_out()
+        self._try_out(self._dtype())
 
     def forward(self, images: Tensor) -> Tensor:
         """Scores (N,) of float images (N, C, H, W) in [0, 1], as the module gives them."""
@@ -101,18 +101,18 @@ class External(Detector):
         super()._apply(fn, recurse)
         if fn(torch.zeros(0)).dtype == torch.float64:
             try:
-                self._try_out()
+                self._try_out(torch.float64)  # it may hold networks that nothing here sees
             except UserError:  # it converts to float32 itself, somewhere
                 super()._apply(_single, recurse)
                 self._single = True
         return self
 
     @torch.no_grad()
-    def _try_out(self) -> None:
+    def _try_out(self, dtype: torch.dtype) -> None:
         size, channels = self.config.image_size, self.config.channels
         generator = torch.Generator().manual_seed(0)
         noise = torch.rand(3, channels, size, size, generator=generator)
-        images = noise.to(self.device, self._dtype())
+        images = noise.to(self.device, dtype)
         with frozen(self):
             for some in (images[:1], images):
                 try:

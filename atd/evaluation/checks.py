@@ -3,6 +3,9 @@
 Each function judges plain numbers and returns a `Check`; the numbers come from the main attack,
 from `atd.evaluation.probes` (attacks on a few images) and from `atd.evaluation.consistency`.
 
+Where an attack is judged, each condition is: with both sides attacked, one side alone may drive the
+AUROC to 0 and hide what is masked on the other.
+
 What can only fail through a fault of our own attacks (that they keep the best iterate, that more
 steps and starts never hurt) is no check but a test. Of those that no planted fraud has failed yet
 (`docs/frauds.md`), `noise_weaker` and `fgsm_weaker` stay because they cost four passes and are the
@@ -41,6 +44,10 @@ __all__ = [
 TRUSTED = "robustness numbers can be trusted"
 
 Flags = np.ndarray[Any, np.dtype[np.bool_]]
+Aurocs = Mapping[str, float]
+"""AUROC by condition: `both`, `in` and `out`."""
+
+_ATTACKED = {"both": "both sides attacked", "in": "ID attacked", "out": "OOD attacked"}
 
 _AUROC_TOLERANCE = 0.01
 _ZERO_GRADIENT_LIMIT = 0.01
@@ -97,51 +104,61 @@ def gradients_present(zero_gradient: Sequence[Flags]) -> Check:
     return Check(passed=share <= _ZERO_GRADIENT_LIMIT, value=share, detail=detail)
 
 
-def weaker_attack_is_weaker(name: str, weaker: float, main: float) -> Check:
+def weaker_attack_is_weaker(name: str, weaker: Aurocs, main: Aurocs) -> Check:
     """An attack that should find less leaves at least as much AUROC as the main one.
 
     Args:
         name: The attack, as read in the report.
-        weaker: AUROC on a subset under it, both sides attacked.
+        weaker: AUROC on a subset under it, for each condition.
         main: AUROC on the same subset under the main attack.
     """
+    value, where = min((weaker[condition] - main[condition], condition) for condition in main)
     detail = (
-        f"AUROC under {name} minus AUROC under APGD on a subset, both sides attacked. Clearly "
-        f"below 0 would mean that {name} finds what the gradient misses: gradient attacks are "
-        "stuck and the robust numbers are too high."
+        f"AUROC under {name} minus AUROC under APGD on a subset, where that is lowest "
+        f"({_ATTACKED[where]}). Clearly below 0 would mean that {name} finds what the gradient "
+        "misses: gradient attacks are stuck and the robust numbers are too high."
     )
-    return Check(passed=weaker >= main - _AUROC_TOLERANCE, value=weaker - main, detail=detail)
+    return Check(passed=value >= -_AUROC_TOLERANCE, value=value, detail=detail)
 
 
-def strong_enough(used: str, auroc: float, stronger: str, reached: float) -> Check:
+def strong_enough(used: str, found: Aurocs, stronger: str, reached: Aurocs) -> Check:
     """The attack of the tier finds nearly what a stronger one finds.
 
     Args:
         used: The tier's first attack.
-        auroc: AUROC on a subset under it, both sides attacked.
+        found: AUROC on a subset under it, for each condition.
         stronger: A stronger attack.
         reached: AUROC on the same subset under that one.
     """
+    value, where = max((found[condition] - reached[condition], condition) for condition in found)
     detail = (
-        f"AUROC under {used} minus AUROC under {stronger} on a subset, both sides attacked (at "
-        f"most {_OVERSTATED_LIMIT}; plain PGD misses a part of that on sound detectors too). More "
-        "would mean that this tier's numbers are far too high: use a stronger one."
+        f"AUROC under {used} minus AUROC under {stronger} on a subset, where that is highest "
+        f"({_ATTACKED[where]}; at most {_OVERSTATED_LIMIT}; plain PGD misses a part of that on "
+        "sound detectors too). More would mean that this tier's numbers are far too high: use a "
+        "stronger one."
     )
-    return Check(passed=auroc - reached <= _OVERSTATED_LIMIT, value=auroc - reached, detail=detail)
+    return Check(passed=value <= _OVERSTATED_LIMIT, value=value, detail=detail)
 
 
-def ladder_falls(what: str, ladder: Mapping[float, float], failure: str) -> Check:
+def ladder_falls(what: str, ladder: Mapping[float, Aurocs], failure: str) -> Check:
     """A stronger attack never helps the defender.
 
     Args:
         what: Name of the strength, e.g. `epsilon`.
-        ladder: AUROC on a subset, both sides attacked, for each strength.
+        ladder: AUROC on a subset for each strength and condition.
         failure: What it would mean if the AUROC rose.
     """
-    rungs = [[float(x), y] for x, y in sorted(ladder.items())]
-    rises = [later[1] - earlier[1] for earlier, later in itertools.pairwise(rungs)]
-    detail = f"[{what}, AUROC] on a subset, both sides attacked. {failure}"
-    return Check(passed=max(rises, default=0.0) <= _AUROC_TOLERANCE, value=rungs, detail=detail)
+
+    def rungs(condition: str) -> list[list[float]]:
+        return [[float(x), found[condition]] for x, found in sorted(ladder.items())]
+
+    def rise(condition: str) -> float:
+        pairs = itertools.pairwise(rungs(condition))
+        return max((later[1] - earlier[1] for earlier, later in pairs), default=0.0)
+
+    worst = max(_ATTACKED, key=rise)
+    detail = f"[{what}, AUROC] on a subset, {_ATTACKED[worst]}. {failure}"
+    return Check(passed=rise(worst) <= _AUROC_TOLERANCE, value=rungs(worst), detail=detail)
 
 
 def unbounded_attack_wins(auroc: float) -> Check:
@@ -173,13 +190,14 @@ def agrees(what: str, difference: float, failure: str) -> Check:
     return Check(passed=difference <= _SPREAD_TOLERANCE, value=difference, detail=detail)
 
 
-def scores_distinct(scores: Array) -> Check:
+def scores_distinct(scores: Array, images: int) -> Check:
     """Different images hardly ever get exactly the same score.
 
     Args:
-        scores: Clean scores of different images.
+        scores: Clean scores.
+        images: How many of their images differ; copies have equal scores by right.
     """
-    tied = 1.0 - len(np.unique(scores)) / len(scores)
+    tied = max(0.0, 1.0 - len(np.unique(scores)) / images)
     detail = (
         "Share of different images whose score equals another's to the last bit (at most "
         f"{_TIED_LIMIT:.0%}). More would mean scores that are rounded, counted, or probabilities "
@@ -192,13 +210,14 @@ def gradients_true(wrong: float) -> Check:
     """The gradient that the attack follows is the gradient of the score.
 
     Args:
-        wrong: Share of directions in which they differ by more than a tenth.
+        wrong: Share of directions in which they differ by more than a tenth, on the side where
+            it is larger.
     """
     detail = (
         "Share of images and directions in which the score changes by more than a tenth more or "
-        f"less than its gradient says (at most {_GRADIENT_LIMIT:.0%}). More would mean that a part "
-        "of the detector passes no gradient, a wrong one, or moves in jumps: the attack is led "
-        "astray."
+        f"less than its gradient says, ID or OOD (at most {_GRADIENT_LIMIT:.0%}). More would mean "
+        "that a part of the detector passes no gradient, a wrong one, or moves in jumps: the "
+        "attack is led astray."
     )
     return Check(passed=wrong <= _GRADIENT_LIMIT, value=wrong, detail=detail)
 
@@ -207,12 +226,12 @@ def gradients_useful(useless: float) -> Check:
     """A step along the gradient does more harm than a step in a random direction.
 
     Args:
-        useless: Share of images on which it does not.
+        useless: Share of images on which it does not, on the side where it is larger.
     """
     detail = (
         "Share of images on which a step of a tenth of epsilon along the gradient's sign does "
-        f"less harm than one of random signs (at most {_USELESS_LIMIT:.0%}). More would mean "
-        "shattered gradients: true at a point, useless a little way off."
+        f"less harm than one of random signs, ID or OOD (at most {_USELESS_LIMIT:.0%}). More "
+        "would mean shattered gradients: true at a point, useless a little way off."
     )
     return Check(passed=useless <= _USELESS_LIMIT, value=useless, detail=detail)
 

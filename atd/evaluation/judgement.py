@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal, Protocol
 
 import numpy as np
@@ -36,7 +37,7 @@ from atd.evaluation.rounds import ImageSets, Rounds, Tick, attack_rounds
 from atd.evaluation.scoring import full_precision
 from atd.evaluation.settings import Settings
 from atd.evaluation.subset import Sides
-from atd.metrics import CONDITIONS, MeanMetrics, auroc, auroc_interval, mean_metrics, metrics
+from atd.metrics import CONDITIONS, Array, MeanMetrics, auroc, auroc_interval, mean_metrics, metrics
 
 __all__ = ["PROBED", "Judgement", "Splits", "averaged_sets", "judge_detector"]
 
@@ -108,23 +109,6 @@ class Judgement:
             for condition in CONDITIONS
         }
 
-    def require_direction(self, name: str) -> None:
-        """Refuses scores that are the wrong way round, which would pass for merely bad ones.
-
-        Args:
-            name: The detector's name.
-
-        Raises:
-            UserError: Unattacked OOD images score clearly lower than ID images.
-        """
-        outside = np.concatenate([self.rounds.ood[key].clean for key in self.averaged])
-        low, high = auroc_interval(self.rounds.id_test.clean, outside)
-        if high < _REVERSED:
-            raise UserError(
-                f"{name}: its AUROC on unattacked images is {(low + high) / 2:.2f}, so its scores "
-                "seem to be the wrong way round; a larger score must mean more likely OOD"
-            )
-
     @property
     def baseline(self) -> Baseline:
         """What a report says of the detector where another one is judged."""
@@ -163,6 +147,7 @@ def judge_detector(
     tick: Tick,
     *,
     threshold: float | None = None,
+    name: str | None = None,
 ) -> Judgement:
     """Attacks a detector on every set and checks whether the numbers can be trusted.
 
@@ -173,20 +158,22 @@ def judge_detector(
         sources: Other detectors, for the transfer attack.
         tick: Called with the passes through the detector that are done.
         threshold: The detector's own threshold; None takes that of the held-out ID images.
+        name: What it is called, where scores that are the wrong way round are to be refused.
 
     Returns:
         What was found.
 
     Raises:
-        UserError: An empty set, or scores that are not finite numbers.
+        UserError: An empty set, or scores that are not finite numbers or point the wrong way.
     """
     averaged = averaged_sets(splits)
     sides = Sides.of(splits.id_test, [splits.ood_test[key] for key in averaged], PROBED)
     settings = _with_draws(detector, sides, settings)
     # What torch cannot trace for an export it would compile in small pieces, for minutes.
     compiles = settings.compiled and detector.info.exportable is True
+    look = None if name is None else partial(_require_direction, name, averaged)
     with compiled_logits(detector) if compiles else nullcontext():
-        rounds = attack_rounds(detector, splits, settings, sources, tick, threshold)
+        rounds = attack_rounds(detector, splits, settings, sources, tick, threshold, look)
     probes = Probes(detector, sides, replace(settings, draws=1), sources, tick)
     checks = _checks(detector, rounds, sides, probes, settings)
     datasets = {
@@ -195,6 +182,18 @@ def judge_detector(
     }
     stronger = _stronger(probes, rounds, averaged)
     return Judgement(settings, rounds, checks, datasets, averaged, probes.curves(), stronger)
+
+
+def _require_direction(
+    name: str, averaged: Sequence[str], inside: Array, outside: Mapping[str, Array]
+) -> None:
+    """Refuses scores that are the wrong way round, which would pass for merely bad ones."""
+    low, high = auroc_interval(inside, np.concatenate([outside[key] for key in averaged]))
+    if high < _REVERSED:
+        raise UserError(
+            f"{name}: its AUROC on unattacked images is {(low + high) / 2:.2f}, so its scores "
+            "seem to be the wrong way round; a larger score must mean more likely OOD"
+        )
 
 
 def averaged_sets(splits: Splits) -> list[str]:

@@ -82,9 +82,18 @@ class Probes:
             self._known[key] = raised.attacked, lowered.attacked
         return self._known[key]
 
-    def auroc(self, member: Member | None, factor: float = 1.0) -> float:
+    def auroc(self, member: Member, factor: float = 1.0) -> float:
         """AUROC under an attack on both sides."""
-        return auroc(*self.scores(member, factor))
+        return self.aurocs(member, factor)["both"]
+
+    def aurocs(self, member: Member | None, factor: float = 1.0) -> dict[str, float]:
+        """AUROC under an attack, for each condition."""
+        (inside, outside), (raised, lowered) = self.scores(None), self.scores(member, factor)
+        return {
+            "in": auroc(raised, outside),
+            "out": auroc(inside, lowered),
+            "both": auroc(raised, lowered),
+        }
 
     @property
     def main(self) -> Member:
@@ -99,10 +108,10 @@ class Probes:
     def checks(self) -> dict[str, Check]:
         """Every check that rests on an attack of its own."""
         main, steps = self.main, self.main.steps
-        once, reached = self.auroc(main), self.auroc(self.strongest)
+        once, reached = self.aurocs(main), self.aurocs(self.strongest)
 
         def weaker(other: Member) -> Check:
-            return weaker_attack_is_weaker(other.words(), self.auroc(other), reached)
+            return weaker_attack_is_weaker(other.words(), self.aurocs(other), reached)
 
         found = {
             "noise_weaker": weaker(member("noise", 1, _RESTARTS)),
@@ -117,11 +126,11 @@ class Probes:
         found |= {name: weaker(other) for name, other in others.items() if not other.lacks(means)}
         return found | {
             "tier_strong_enough": strong_enough(
-                str(self._first), self.auroc(self._first), str(main), once
+                str(self._first), self.aurocs(self._first), str(main), once
             ),
             "epsilon_monotone": ladder_falls(
                 "epsilon",
-                {factor * self.settings.epsilon: self.auroc(*at) for factor, at in self._radii()},
+                {factor * self.settings.epsilon: self.aurocs(*at) for factor, at in self._radii()},
                 "A larger ball contains the smaller one, so an AUROC that rises would mean that "
                 "the optimisation fails at larger radii.",
             ),
@@ -137,11 +146,11 @@ class Probes:
             attack=str(self.main),
             images=ImageCounts(id=len(inside), ood=len(outside)),
             epsilon=[
-                {"epsilon": factor * self.settings.epsilon} | self._conditions(*at)
+                {"epsilon": factor * self.settings.epsilon} | self.aurocs(*at)
                 for factor, at in self._radii()
             ],
             steps=[
-                {"steps": count} | self._conditions(chosen)
+                {"steps": count} | self.aurocs(chosen)
                 for count, chosen in [(0, None), *self._steps().items()]
             ],
         )
@@ -163,11 +172,3 @@ class Probes:
         yield 0.0, (None, 1.0)
         for factor in _RADII:
             yield factor, (self.main, factor)
-
-    def _conditions(self, member: Member | None, factor: float = 1.0) -> dict[str, float]:
-        (inside, outside), (raised, lowered) = self.scores(None), self.scores(member, factor)
-        return {
-            "in": auroc(raised, outside),
-            "out": auroc(inside, lowered),
-            "both": auroc(raised, lowered),
-        }

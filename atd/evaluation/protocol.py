@@ -99,8 +99,7 @@ def evaluate(
     with progress_bar(
         f"attacking {name}", _work(splits, settings, baselines), show=settings.progress
     ) as bar:
-        found = judge_detector(detector, splits, settings, others, bar, threshold=own)
-        found.require_direction(name)
+        found = judge_detector(detector, splits, settings, others, bar, threshold=own, name=name)
         compared = {
             kind: judge_detector(module, splits, settings, _without(baselines, kind), bar)
             for kind, module in baselines.items()

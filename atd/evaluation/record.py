@@ -67,8 +67,14 @@ def recorded_config(detector: Detector, origin: str, overrides: Sequence[str]) -
     """
     made = detector.config
     given = {word.partition("=")[0] for word in overrides}
-    record = {"data": {"image_size": made.image_size, "channels": made.channels}}
-    record["data"] |= {**_mapping(made.training.get("data")), "scale": made.scale}
+    record: dict[str, dict[str, Any]] = {
+        "data": {
+            "image_size": made.image_size,
+            "channels": made.channels,
+            **_mapping(made.training.get("data")),
+            "scale": made.scale,
+        }
+    }
     record["evaluate"] = _mapping(made.training.get("evaluate"))
     record |= _taken(made.training)
     if "id" not in record["data"] and not {"data.id", "data.id_test"} & given:

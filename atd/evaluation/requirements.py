@@ -118,17 +118,18 @@ def _check_metric(text: str, key: str) -> None:
     raise _unknown(text, key, known)
 
 
-def require_sets(conditions: Sequence[Condition], names: Sequence[str]) -> None:
+def require_sets(conditions: Sequence[Condition], names: Sequence[str], *, near: bool) -> None:
     """Refuses conditions on sets that are not evaluated, before hours of work.
 
     Args:
         conditions: The conditions.
         names: The OOD test sets.
+        near: Whether one of them is near, so that there is a mean over these.
 
     Raises:
         UserError: A condition names another set; the nearest is named.
     """
-    known = [f"{name}." for name in ("near", *names)]
+    known = [f"{name}." for name in (*["near"] * near, *names)]
     for condition in conditions:
         name, _, rest = condition.key.rpartition(".")[0].rpartition(".")
         if rest and name and f"{name}." not in known:

@@ -66,6 +66,7 @@ def attack_rounds(
     sources: Sequence[Detector],
     tick: Tick,
     threshold: float | None = None,
+    look: Callable[[Array, Mapping[str, Array]], None] | None = None,
 ) -> Rounds:
     """Scores every set clean, then attacked.
 
@@ -77,6 +78,8 @@ def attack_rounds(
         tick: Called with the passes through the detector that are done.
         threshold: The detector's own threshold; None takes the score that accepts 95 % of the
             held-out ID images or, without them, of the ID test images.
+        look: Called with the clean scores of the ID test images and of each OOD set, before the
+            attacks; what it raises ends the evaluation.
 
     Returns:
         The scores.
@@ -88,6 +91,8 @@ def attack_rounds(
     held = [] if sets.id_val is None else [sets.id_val]
     inside, *found = _clean(detector, [sets.id_test, *held, *sets.ood_test.values()], settings)
     id_val, outside = np.concatenate([np.zeros(0), *found[: len(held)]]), found[len(held) :]
+    if look is not None:
+        look(inside, dict(zip(sets.ood_test, outside, strict=True)))
     if threshold is None:
         threshold = threshold_at(id_val if held else inside, ACCEPTED)
     above, below = stops(inside, np.concatenate(outside), threshold)

@@ -89,7 +89,7 @@ class Subject:
         def value(images: Tensor, signs: int | Tensor, rows: slice | Tensor) -> Tensor:
             guarded = finite_gradient(images) if images.requires_grad else images
             scores = function(guarded)
-            if images.requires_grad and not scores.requires_grad:
+            if images.requires_grad:  # also where its graph does not reach the images
                 scores = scores + 0.0 * guarded.flatten(1).sum(1)
             finite = scores.isfinite()
             if broken is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 
@@ -12,6 +13,7 @@ from PIL import Image
 
 from atd import files
 from atd.commands import calibrate, score
+from atd.config import Config, EvaluateConfig
 from atd.detectors.base import Detector
 from atd.evaluation.results import read_results
 from atd.run_folder import RunFolder
@@ -141,6 +143,17 @@ def test_catch_flags_the_share_of_ood_images(run, folder, images):
 
 
 @pytest.mark.slow
+def test_attacks_that_cannot_be_made_are_not_named(run, folder, images, monkeypatch):
+    asked = EvaluateConfig(tier="strong", steps=2, restarts=1)
+    config = dataclasses.replace(Config(), evaluate=asked)
+    monkeypatch.setattr("atd.deciding.run.recorded_attack", lambda *_: config)
+    monkeypatch.setattr("atd.evaluation.tiers._TIERS", {"strong": ("pgd-2x1", "transfer-2x1")})
+    run(folder, "--id", images / "id", "--accept", "0.9", "--attacked")
+    note = Detector.from_pretrained(folder).config.threshold_note
+    assert "PGD-2 x 1" in note
+    assert "transfer" not in note
+
+
 def test_attacked_names_the_attack_and_accepts_less_easily(run, folder, images):
     run(folder, "--id", images / "id", "--accept", "0.9")
     clean = Detector.from_pretrained(folder)

@@ -102,6 +102,19 @@ def test_names_of_attributes_mean_nothing(images):
     assert torch.equal(ours.surrogate(images), module(images))
 
 
+def test_networks_behind_a_helper_function_stay_in_float32(network, images):
+    def logits(given):
+        return network(2 * given - 1)
+
+    def score(given):
+        return -torch.logsumexp(logits(given), dim=1)
+
+    double = copy.deepcopy(External(score, **SHAPE)).double()
+    found = double(images.double())
+    assert found.dtype == torch.float64
+    torch.testing.assert_close(found.float(), score(images))
+
+
 def test_training_mode_is_neither_used_nor_changed(images):
     module = nn.Sequential(nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(192, 1), nn.Flatten(0))
     before = {key: value.clone() for key, value in module.state_dict().items()}

@@ -15,9 +15,14 @@ def test_finite() -> None:
 @pytest.mark.parametrize(("tied", "passed"), [(0, True), (5, True), (7, False), (100, False)])
 def test_scores_distinct_allows_few_ties(tied: int, passed: bool) -> None:
     scores = np.concatenate([np.arange(100.0 - tied), np.full(tied, -1.0)])
-    check = checks.scores_distinct(np.concatenate([scores, [-1.0]])[:100])
+    check = checks.scores_distinct(np.concatenate([scores, [-1.0]])[:100], 100)
     assert check.passed is passed
     assert check.value == pytest.approx(max(0, tied - 1) / 100)
+
+
+def test_copies_of_an_image_may_have_its_score() -> None:
+    assert checks.scores_distinct(np.array([1.0, 2.0, 2.0, 2.0]), 2).value == 0
+    assert not checks.scores_distinct(np.array([1.0, 2.0, 2.0, 2.0]), 4).passed
 
 
 @pytest.mark.parametrize(("share", "true", "useful"), [(0, 1, 1), (0.15, 0, 1), (0.5, 0, 0)])
@@ -40,22 +45,42 @@ def test_gradients_present_allows_one_percent(zeros: int, passed: bool) -> None:
     assert (check.passed, check.value) == (passed, zeros / 100)
 
 
+def every(auroc: float) -> dict[str, float]:
+    return {"in": auroc, "out": auroc, "both": auroc}
+
+
 def test_weak_attack_must_not_beat_the_main_one() -> None:
-    assert checks.weaker_attack_is_weaker("FGSM", weaker=0.7, main=0.6).passed
-    assert checks.weaker_attack_is_weaker("FGSM", weaker=0.595, main=0.6).passed
-    failed = checks.weaker_attack_is_weaker("FGSM", weaker=0.5, main=0.6)
+    assert checks.weaker_attack_is_weaker("FGSM", weaker=every(0.7), main=every(0.6)).passed
+    assert checks.weaker_attack_is_weaker("FGSM", weaker=every(0.595), main=every(0.6)).passed
+    failed = checks.weaker_attack_is_weaker("FGSM", weaker=every(0.5), main=every(0.6))
     assert not failed.passed
     assert failed.value == pytest.approx(-0.1)
     assert "FGSM" in failed.detail
 
 
+@pytest.mark.parametrize(("side", "words"), [("in", "ID attacked"), ("out", "OOD attacked")])
+def test_one_side_cannot_hide_what_is_wrong_on_the_other(side: str, words: str) -> None:
+    main = every(0.0)
+    found = [
+        checks.weaker_attack_is_weaker("FGSM", weaker=every(0.3), main={**every(0.0), side: 0.8}),
+        checks.strong_enough("pgd-40x1", {**main, side: 0.8}, "apgd-40x1", main),
+        checks.ladder_falls("epsilon", {0: main, 1: {**main, side: 0.5}}, ""),
+    ]
+    assert not any(check.passed for check in found)
+    assert all(words in check.detail for check in found)
+
+
 def test_ladder_is_judged_in_order_of_strength() -> None:
-    falling = checks.ladder_falls("steps", {10: 0.4, 1: 0.9, 5: 0.7}, "Broken.")
+    falling = checks.ladder_falls(
+        "steps", {10: every(0.4), 1: every(0.9), 5: every(0.7)}, "Broken."
+    )
     assert falling.passed
     assert falling.value == [[1.0, 0.9], [5.0, 0.7], [10.0, 0.4]]
     assert "Broken." in falling.detail
-    assert not checks.ladder_falls("steps", {0: 0.9, 1: 0.4, 2: 0.6}, "").passed
-    assert checks.ladder_falls("steps", {0: 0.9}, "").passed
+    assert not checks.ladder_falls(
+        "steps", {0: every(0.9), 1: every(0.4), 2: every(0.6)}, ""
+    ).passed
+    assert checks.ladder_falls("steps", {0: every(0.9)}, "").passed
 
 
 @pytest.mark.parametrize(("auroc", "passed"), [(0.0, True), (0.05, True), (0.2, False)])
@@ -71,7 +96,7 @@ def test_verdict_names_what_failed() -> None:
 
 @pytest.mark.parametrize(("gap", "passed"), [(-0.02, True), (0.05, True), (0.2, False)])
 def test_tier_far_weaker_than_apgd_is_told(gap: float, passed: bool) -> None:
-    check = checks.strong_enough("pgd-40x1", 0.6 + gap, "apgd-40x1", 0.6)
+    check = checks.strong_enough("pgd-40x1", every(0.6 + gap), "apgd-40x1", every(0.6))
     assert check.passed is passed
     assert check.value == pytest.approx(gap)
     assert "pgd-40x1" in check.detail

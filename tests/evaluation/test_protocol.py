@@ -214,6 +214,16 @@ def test_wrong_direction_is_one_clear_line(splits, settings) -> None:
         evaluate(Inverted(), splits, settings, name="toy")
 
 
+def test_wrong_direction_is_told_before_the_attacks(splits, settings) -> None:
+    detector = Inverted()
+    seen: list[int] = []
+    detector.register_forward_hook(lambda _, args, __: seen.append(len(args[0])))
+    with pytest.raises(UserError, match="the wrong way round"):
+        evaluate(detector, splits, settings, name="toy")
+    sets = [splits.id_val, splits.id_test, *splits.ood_test.values()]
+    assert sum(seen) <= sum(map(len, sets)) + 100  # once each, and a few for what is random
+
+
 def test_stopping_early_changes_no_metric(convolutional, splits, settings, monkeypatch) -> None:
     """Against the same evaluation that never stops; a wide ball, so that many samples stop."""
     tier = Tier("custom", (member("pgd", 3, 4), member("square", 20)))

@@ -6,7 +6,7 @@ import pytest
 
 from atd.errors import UserError
 from atd.evaluation.certified import Certificate, CertifiedAuroc
-from atd.evaluation.checks import Check
+from atd.evaluation.checks import TRUSTED, Check
 from atd.evaluation.protocol import evaluate
 from atd.evaluation.requirements import parse_conditions, require_certified, require_sets, unmet
 from atd.evaluation.smoothing import Smoothing
@@ -29,8 +29,10 @@ def test_conditions_are_compared_with_what_was_found(results) -> None:
 
 
 def test_trusted_tells_the_verdict(results) -> None:
-    lines = unmet(parse_conditions(["trusted"]), results)
-    assert lines == ([] if "can be trusted" in results.verdict else [f"trusted: {results.verdict}"])
+    trusted = parse_conditions(["trusted"])
+    assert unmet(trusted, dataclasses.replace(results, verdict=TRUSTED)) == []
+    doubtful = dataclasses.replace(results, verdict="suspicious: fgsm_weaker")
+    assert unmet(trusted, doubtful) == ["trusted: suspicious: fgsm_weaker"]
 
 
 @pytest.mark.parametrize(
@@ -56,8 +58,13 @@ def test_a_typo_names_the_nearest(text: str, hint: str) -> None:
 def test_a_set_that_is_not_there_is_refused_before_the_work() -> None:
     conditions = parse_conditions(["noize.both.auroc>=0.5"])
     with pytest.raises(UserError, match="did you mean noise.both.auroc"):
-        require_sets(conditions, ["noise", "svhn"])
-    require_sets(parse_conditions(["noise.both.auroc>=0.5", "both.auroc>0", "trusted"]), ["noise"])
+        require_sets(conditions, ["noise", "svhn"], near=True)
+    met = parse_conditions(["noise.both.auroc>=0.5", "both.auroc>0", "trusted"])
+    require_sets(met, ["noise"], near=False)
+    near = parse_conditions(["near.both.auroc>=0.5"])
+    require_sets(near, ["noise"], near=True)
+    with pytest.raises(UserError, match=r"near\.both\.auroc"):
+        require_sets(near, ["noise"], near=False)
 
 
 @pytest.fixture

@@ -177,7 +177,7 @@ def test_curves_are_those_of_probes_that_never_stop(
     def conditions() -> tuple[dict[str, float], int]:
         digits.network.images = 0
         probes = Probes(digits.network, sides, settings)
-        return probes._conditions(tried, factor), digits.network.images
+        return probes.aurocs(tried, factor), digits.network.images
 
     short, fewer = conditions()
     monkeypatch.setattr("atd.evaluation.probes.stops", lambda *_: (None, None))

@@ -78,3 +78,17 @@ def test_features_are_a_vector_for_each_image() -> None:
     images = torch.rand(3, 3, 8, 8)
     found = Subject(ATD(None, image_size=8).eval()).features(images)
     assert torch.equal(found, images.flatten(1))
+
+
+def test_a_graph_that_does_not_reach_the_images_is_a_gradient_of_zero() -> None:
+    class Inside(Toy):
+        """Makes a graph of its own, as scores that are themselves gradients do."""
+
+        def forward(self, images: Tensor) -> Tensor:
+            with torch.enable_grad():
+                own = images.detach().requires_grad_(True)
+                return own.square().flatten(1).sum(1)
+
+    images = torch.rand(3, 3, 8, 8).requires_grad_(True)
+    (gradient,) = torch.autograd.grad(Subject(Inside()).objective(1)(images).sum(), images)
+    assert not gradient.any()
