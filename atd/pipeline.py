@@ -18,6 +18,7 @@ from atd.data.splits import DataSplits
 from atd.detectors.base import Detector
 from atd.detectors.calibration import CalibrationSample
 from atd.detectors.kinds import kind_class
+from atd.errors import UserError
 from atd.evaluation.expense import richest_evaluation, seconds_per_step
 from atd.evaluation.settings import settings_from
 from atd.evaluation.several import evaluate_detectors
@@ -158,25 +159,21 @@ def given_weights(run: RunState) -> None:
     """
     run.backbone = untrained_backbone(run.ingredients)
     options = run.config.backbone
+    needs_head = "logits" in kind_class(run.config.detector_kind).info.needs
     loaded = load_weights(
         run.backbone,
         options.weights,
-        needs_head=_reads_logits(run.config.detector_kind),
+        needs_head=needs_head,
         keep_normalisation=bool(options.mean),
     )
+    if needs_head and run.backbone.lacks_head:  # as of a detector on weights without one
+        raise UserError(
+            f"{options.weights}: the class logits of this network are all zero, and "
+            f"detector.kind={run.config.detector_kind} reads them; choose a kind that reads "
+            "features (atd, mahalanobis, knn) or weights with a trained head"
+        )
     for notice in loaded.notices:
         run.say(notice)
-    if not loaded.head:
-        # Scores of class logits would mean nothing.
-        evaluate = run.config.evaluate
-        kept = [name for name in evaluate.baselines if not _reads_logits(name)]
-        run.config = dataclasses.replace(
-            run.config, evaluate=dataclasses.replace(evaluate, baselines=kept)
-        )
-
-
-def _reads_logits(kind: str) -> bool:
-    return "logits" in kind_class(kind).info.needs
 
 
 def _fit(run: RunState) -> None:

@@ -174,6 +174,27 @@ def test_given_weights_replace_pretraining(start, tiny_run, tmp_path):
     assert not (tmp_path / "run" / "state" / "pretrain.safetensors").exists()
 
 
+def test_weights_without_a_head_leave_the_options_as_asked_for(start, tiny_run, tmp_path):
+    detector = Detector.from_pretrained(tiny_run.folder / "detector")
+    state = detector.backbone.state_dict()
+    headless = {name: value for name, value in state.items() if not name.startswith("head.")}
+    torch.save(headless, tmp_path / "headless.pt")
+    run = start(f"backbone.weights={tmp_path / 'headless.pt'}").until("weights")
+    assert run.backbone.lacks_head
+    assert run.config.evaluate.baselines == ["msp"]
+
+
+def test_a_head_of_zeros_is_none(start, tiny_run, tmp_path):
+    detector = Detector.from_pretrained(tiny_run.folder / "detector")
+    with torch.no_grad():
+        for parameter in detector.backbone.head.parameters():
+            parameter.zero_()
+    detector.save_pretrained(tmp_path / "headless")
+    weights = f"backbone.weights={tmp_path / 'headless'}"
+    with pytest.raises(UserError, match=r"logits of this network are all zero.*kind=energy"):
+        start(weights, "detector.kind=energy").until("weights")
+
+
 def test_finetuning_leaves_the_baselines_their_backbone(start, tiny_run):
     weights = tiny_run.folder / "detector" / "model.safetensors"
     options = ("atd.finetune=true", "atd.epochs=1", "backbone.standardise=false")
