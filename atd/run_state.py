@@ -85,7 +85,8 @@ class RunState:
         """
         self.processes.on_main(lambda: self.folder.claim(self.config))
         if self.config.run.seconds:  # only the main process's clock counts
-            self.processes.on_main(self.clock.start)
+            planned_now = bool(self.reasons)
+            self.processes.on_main(lambda: self.clock.start(anew=planned_now))
         self.log.start(self.processes)
         for line in self.reasons:
             self.say(line)

@@ -113,6 +113,20 @@ def test_what_was_chosen_comes_back_and_nothing_is_timed_again(make, slow_machin
     assert recalled(make("run.budget=30m", "backbone.width=8")).backbone.width == 8
 
 
+def test_what_was_chosen_for_other_images_is_chosen_again(make, pictures, tmp_path):
+    """Someone stops a run that has trained nothing yet, for its folder was the wrong one."""
+    auto = ["data.image_size=auto", "backbone.width=auto", "backbone.stem_stride=0"]
+    wrong = settled(make(f"data.id={pictures(40)}", *auto)).config
+    folder = RunFolder(wrong.run.folder)
+    folder.path.mkdir()
+    folder.claim(wrong)
+    right = make(f"data.id={pictures(20)}", *auto)
+    assert recalled(right) is None
+    assert (wrong.data.image_size, settled(right).config.data.image_size) == (32, 20)
+    write_text(folder.state / "pretrain.safetensors", "")
+    assert recalled(right).data.image_size == 32
+
+
 def test_the_command_leaves_what_was_asked_for_to_the_run(
     make, tiny_yaml, slow_machine, monkeypatch, capsys
 ):
