@@ -215,6 +215,7 @@ def _evaluate(run: RunState) -> None:
         detector.config,
         threshold=found.results.threshold.value,
         threshold_note=found.results.threshold.note or "accepts 95 % of the ID test images",
+        training=dataclasses.asdict(run.config),  # a budget has fitted the evaluation since
         provenance=to_json(found.results.provenance),
     )
     if len(found.id_val) and not detector.config.calibration:

@@ -264,6 +264,19 @@ def test_a_stopped_evaluation_leaves_the_detector_that_was_there(start, calibrat
     assert {file: file.read_bytes() for file in (calibrated / "detector").iterdir()} == files
 
 
+def test_the_record_tells_of_the_evaluation_that_was_made(start, copied, monkeypatch):
+    """Under a budget it is settled after the training, when the time that is left is known."""
+
+    def settle(run, *_):
+        evaluate = dataclasses.replace(run.config.evaluate, limit=5)
+        run.config = dataclasses.replace(run.config, evaluate=evaluate)
+
+    monkeypatch.setattr("atd.pipeline._settle_evaluation", settle)
+    results = start(folder=copied).execute()
+    record = Detector.from_pretrained(copied / "detector").config.training
+    assert results.id.images == record["evaluate"]["limit"] == 5
+
+
 def test_other_weights_get_a_threshold_of_their_own(start, calibrated):
     before = decided(calibrated)
     start("atd.epochs=4", folder=calibrated).execute()
