@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from atd.assessment import evaluate
 from atd.backbones.base import Backbone
+from atd.backbones.checkpoints import head_left_behind
 from atd.backbones.foreign import ForeignBackbone
 from atd.config import Scale
 from atd.data.images import ImageSet
@@ -79,6 +80,12 @@ def fit(
         backbone = load(backbone)
     if isinstance(backbone, Detector):
         made = backbone.config
+        if "logits" in cls.info.needs and head_left_behind(made.kind, made.training):
+            raise UserError(
+                f"detector {made.name}: its class head was not trained further when ATD fine-tuned "
+                f"the features it reads (atd.finetune), and kind {kind} reads class logits; choose "
+                "a kind that reads features (mahalanobis, knn)"
+            )
         image_size, channels, scale = made.image_size, made.channels, scale or made.scale
     of: dict[str, Any] = {"image_size": image_size, "channels": channels, "split": "train"}
     of["scale"] = scale or "auto"

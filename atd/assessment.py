@@ -262,7 +262,7 @@ def assess(
         settings,
         config,
         paths=candidates.paths,
-        backbone=candidates.backbone(config),
+        backbone=candidates.backbone,
     )
     if processes.is_main:
         for evaluation, report in zip(found, candidates.reports.values(), strict=True):

@@ -26,8 +26,17 @@ class Clock:
         self.settled: list[str] = []
         """Stages that have been fitted into what was left."""
 
-    def start(self) -> None:
-        """Adds the time of earlier commands, and notes that this one has begun."""
+    def start(self, *, anew: bool = False) -> None:
+        """Adds the time of earlier commands, and notes that this one has begun.
+
+        Args:
+            anew: Whether nothing is left of earlier commands, which then do not count.
+        """
+        if not anew:
+            self._go_on()
+        self._note()
+
+    def _go_on(self) -> None:
         try:
             noted = json.loads(self._file.read_text(encoding="utf-8"))
             began, before = float(noted["began"]), float(noted["before"])
@@ -35,7 +44,6 @@ class Clock:
             self.settled = [str(stage) for stage in noted["settled"]]
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             self.before = 0.0
-        self._note()
 
     def settle(self, stage: str) -> None:
         """Notes that a stage has been fitted into what was left."""

@@ -36,7 +36,8 @@ def tell(config: Config) -> None:
     processes = Processes(config.run.device, config.run.timeout_minutes)
     run = RunState(config, processes)
     lines = [f"# {line}" for line in (*plan_of(run.config), *run.reasons)]
-    print(to_yaml(run.config))
+    if processes.is_main:
+        print(to_yaml(run.config))
     if not run.folder.is_finished(run.config):
         with contextlib.redirect_stdout(sys.stderr):  # what is said on the way is no option
             rehearse(run)

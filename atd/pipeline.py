@@ -11,13 +11,14 @@ import torch
 
 from atd.backbones import Backbone
 from atd.backbones.weights import load_weights
-from atd.config import Config
+from atd.config import Config, EvaluateConfig
 from atd.data.evaluation_sets import EvaluationSets
 from atd.data.ood_tests import required_tests
 from atd.data.splits import DataSplits
 from atd.detectors.base import Detector
 from atd.detectors.calibration import CalibrationSample
 from atd.detectors.kinds import kind_class
+from atd.errors import UserError
 from atd.evaluation.expense import richest_evaluation, seconds_per_step
 from atd.evaluation.settings import settings_from
 from atd.evaluation.several import evaluate_detectors
@@ -158,25 +159,21 @@ def given_weights(run: RunState) -> None:
     """
     run.backbone = untrained_backbone(run.ingredients)
     options = run.config.backbone
+    needs_head = "logits" in kind_class(run.config.detector_kind).info.needs
     loaded = load_weights(
         run.backbone,
         options.weights,
-        needs_head=_reads_logits(run.config.detector_kind),
+        needs_head=needs_head,
         keep_normalisation=bool(options.mean),
     )
+    if needs_head and run.backbone.lacks_head:  # as of a detector on weights without one
+        raise UserError(
+            f"{options.weights}: the class logits of this network are all zero, and "
+            f"detector.kind={run.config.detector_kind} reads them; choose a kind that reads "
+            "features (atd, mahalanobis, knn) or weights with a trained head"
+        )
     for notice in loaded.notices:
         run.say(notice)
-    if not loaded.head:
-        # Scores of class logits would mean nothing.
-        evaluate = run.config.evaluate
-        kept = [name for name in evaluate.baselines if not _reads_logits(name)]
-        run.config = dataclasses.replace(
-            run.config, evaluate=dataclasses.replace(evaluate, baselines=kept)
-        )
-
-
-def _reads_logits(kind: str) -> bool:
-    return "logits" in kind_class(kind).info.needs
 
 
 def _fit(run: RunState) -> None:
@@ -218,6 +215,7 @@ def _evaluate(run: RunState) -> None:
         detector.config,
         threshold=found.results.threshold.value,
         threshold_note=found.results.threshold.note or "accepts 95 % of the ID test images",
+        training=dataclasses.asdict(run.config),  # a budget has fitted the evaluation since
         provenance=to_json(found.results.provenance),
     )
     if len(found.id_val) and not detector.config.calibration:
@@ -228,34 +226,51 @@ def _evaluate(run: RunState) -> None:
 
 def _settle_atd(run: RunState) -> None:
     """Shortens a training that has not begun where the run is behind its plan."""
-    begun = state_file(run.folder.state, "atd").exists()
-    if not run.config.run.seconds or begun or "atd" in run.clock.settled:
+    shorter = run.processes.agree(_shorter(run) if run.processes.is_main else None)
+    if shorter is None:
         return
-    shorter = shortened(run.config, run.clock.spent)
     if shorter != run.config:
         run.say(f"behind the plan: {shorter.atd.min_steps} steps of ATD")
     run.settle("atd", shorter)
 
 
+def _shorter(run: RunState) -> Config | None:
+    """The options with an ATD that fits what is left; None where that is settled."""
+    begun = state_file(run.folder.state, "atd").exists()
+    if not run.config.run.seconds or begun or "atd" in run.clock.settled:
+        return None
+    return shortened(run.config, run.clock.spent)
+
+
 def _settle_evaluation(run: RunState, detector: Detector, splits: DataSplits) -> None:
     """Fits the evaluation into what is left of the budget, once."""
-    budget, config = run.config.run.seconds, run.config
-    if not budget or "evaluate" in run.clock.settled:
+    left = run.config.run.seconds - run.clock.spent
+    found = _richest(run, detector, splits, left) if run.processes.is_main else None
+    evaluate = run.processes.agree(found)
+    if evaluate is None:
         return
-    left = budget - run.clock.spent
-    evaluate = richest_evaluation(
+    run.say(
+        f"{max(0.0, left):.0f} s of the budget are left: tier {evaluate.tier}, "
+        f"{evaluate.limit} images a set"
+    )
+    run.settle("evaluate", dataclasses.replace(run.config, evaluate=evaluate))
+
+
+def _richest(
+    run: RunState, detector: Detector, splits: DataSplits, seconds: float
+) -> EvaluateConfig | None:
+    """The evaluation that fits some time; None where it is settled."""
+    config = run.config
+    if not config.run.seconds or "evaluate" in run.clock.settled:
+        return None
+    return richest_evaluation(
         dataclasses.replace(config.evaluate, baselines=run.baselines),
         seconds_per_step(detector, run.processes.device),
         [len(images) for images in (splits.id_test, *splits.ood_test.values())],
         scores=kind_class(config.detector_kind).info.passes or 1.0,
         comparable=run.backbone is not None,
-        seconds=left,
+        seconds=seconds,
     )
-    run.say(
-        f"{max(0.0, left):.0f} s of the budget are left: tier {evaluate.tier}, "
-        f"{evaluate.limit} images a set"
-    )
-    run.settle("evaluate", dataclasses.replace(config, evaluate=evaluate))
 
 
 def _report(run: RunState) -> None:

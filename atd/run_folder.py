@@ -74,7 +74,7 @@ class RunFolder:
         """
         stored = self.require_own(config)
         different = [] if stored is None else differences(stored, config)
-        fresh = not self._has_trained()
+        fresh = not self.has_trained
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             clear_litter(self.path)
@@ -106,7 +106,7 @@ class RunFolder:
             UserError: As `claim`, as far as that shows without writing.
         """
         stored = self.stored_config()
-        if stored is not None and self._has_trained():
+        if stored is not None and self.has_trained:
             self._require_same(stored, config, differences(stored, config))
         for name in _FOLDERS:
             if os.path.lexists(self.path / name) and not os.path.isdir(self.path / name):
@@ -116,7 +116,8 @@ class RunFolder:
             raise UserError(f"{self.path}: not empty and not a run folder; choose another run.dir")
         return stored
 
-    def _has_trained(self) -> bool:
+    @property
+    def has_trained(self) -> bool:
         """Whether there is anything that the options so far have made."""
         made = (self.detector, self._finished)
         return any(self.state.glob("*.safetensors")) or any(map(os.path.lexists, made))

@@ -84,8 +84,9 @@ class RunState:
             UserError: The folder is another run's, or the images are not what they should be.
         """
         self.processes.on_main(lambda: self.folder.claim(self.config))
-        if self.config.run.seconds:
-            self.clock.start()
+        if self.config.run.seconds:  # only the main process's clock counts
+            planned_now = bool(self.reasons)
+            self.processes.on_main(lambda: self.clock.start(anew=planned_now))
         self.log.start(self.processes)
         for line in self.reasons:
             self.say(line)
@@ -148,8 +149,12 @@ class RunState:
             config: The options.
         """
         self.config = config
-        self.processes.on_main(lambda: self.folder.write_config(config))
-        self.clock.settle(stage)
+
+        def note() -> None:
+            self.folder.write_config(config)
+            self.clock.settle(stage)
+
+        self.processes.on_main(note)
 
     def say(self, text: str) -> None:
         """Tells the user something, once."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 
@@ -12,6 +13,7 @@ from torch import nn
 import atd
 from atd.backbones import build_backbone
 from atd.config import BackboneConfig
+from atd.detectors.atd import ATD
 from atd.errors import UserError
 
 
@@ -44,6 +46,16 @@ def test_fitted_saved_and_loaded(backbone, images, tmp_path):
     again = atd.fit("energy", tmp_path / "detector", images)
     other = atd.fit("energy", detector, images)
     assert torch.equal(again.score(images), other.score(images))
+
+
+def test_the_head_of_a_fine_tuned_atd_is_not_read(backbone, images):
+    detector = ATD(backbone, image_size=8, classes=list("abcd"), name="mine")
+    detector.config = dataclasses.replace(
+        detector.config, training={"atd": {"finetune": True}, "run": {}}
+    )
+    with pytest.raises(UserError, match=r"mine: its class head .*atd\.finetune.*kind energy"):
+        atd.fit("energy", detector, images)
+    assert atd.fit("mahalanobis", detector, images, labels=[0, 1, 2, 3] * 5).kind == "mahalanobis"
 
 
 def test_any_classifier_is_a_backbone(images, tmp_path):

@@ -53,6 +53,19 @@ def test_a_stage_is_fitted_once(run):
     assert again.settled == ["atd", "evaluate"]
 
 
+def test_what_left_nothing_does_not_count(run):
+    first = run(0.0)
+    first.start()
+    first.settle("atd")
+    run(300.0, write="stats.jsonl")
+    again = run(310.0)
+    again.start(anew=True)
+    assert (again.spent, again.settled) == (0.0, [])
+    later = run(400.0)
+    later.start()
+    assert later.settled == []
+
+
 @pytest.mark.parametrize("text", ["", "[]", '{"began": "x"}', "{"])
 def test_a_damaged_note_counts_as_none(run, tmp_path, text):
     (tmp_path / "state" / "clock.json").write_text(text)

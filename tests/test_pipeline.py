@@ -174,6 +174,27 @@ def test_given_weights_replace_pretraining(start, tiny_run, tmp_path):
     assert not (tmp_path / "run" / "state" / "pretrain.safetensors").exists()
 
 
+def test_weights_without_a_head_leave_the_options_as_asked_for(start, tiny_run, tmp_path):
+    detector = Detector.from_pretrained(tiny_run.folder / "detector")
+    state = detector.backbone.state_dict()
+    headless = {name: value for name, value in state.items() if not name.startswith("head.")}
+    torch.save(headless, tmp_path / "headless.pt")
+    run = start(f"backbone.weights={tmp_path / 'headless.pt'}").until("weights")
+    assert run.backbone.lacks_head
+    assert run.config.evaluate.baselines == ["msp"]
+
+
+def test_a_head_of_zeros_is_none(start, tiny_run, tmp_path):
+    detector = Detector.from_pretrained(tiny_run.folder / "detector")
+    with torch.no_grad():
+        for parameter in detector.backbone.head.parameters():
+            parameter.zero_()
+    detector.save_pretrained(tmp_path / "headless")
+    weights = f"backbone.weights={tmp_path / 'headless'}"
+    with pytest.raises(UserError, match=r"logits of this network are all zero.*kind=energy"):
+        start(weights, "detector.kind=energy").until("weights")
+
+
 def test_finetuning_leaves_the_baselines_their_backbone(start, tiny_run):
     weights = tiny_run.folder / "detector" / "model.safetensors"
     options = ("atd.finetune=true", "atd.epochs=1", "backbone.standardise=false")
@@ -241,6 +262,19 @@ def test_a_stopped_evaluation_leaves_the_detector_that_was_there(start, calibrat
     with pytest.raises(KeyboardInterrupt):
         start("evaluate.limit=5", folder=calibrated).execute()
     assert {file: file.read_bytes() for file in (calibrated / "detector").iterdir()} == files
+
+
+def test_the_record_tells_of_the_evaluation_that_was_made(start, copied, monkeypatch):
+    """Under a budget it is settled after the training, when the time that is left is known."""
+
+    def settle(run, *_):
+        evaluate = dataclasses.replace(run.config.evaluate, limit=5)
+        run.config = dataclasses.replace(run.config, evaluate=evaluate)
+
+    monkeypatch.setattr("atd.pipeline._settle_evaluation", settle)
+    results = start(folder=copied).execute()
+    record = Detector.from_pretrained(copied / "detector").config.training
+    assert results.id.images == record["evaluate"]["limit"] == 5
 
 
 def test_other_weights_get_a_threshold_of_their_own(start, calibrated):

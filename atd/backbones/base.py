@@ -88,6 +88,13 @@ class Backbone(nn.Module):
         self.register_buffer("mean", torch.tensor(mean or [0.0] * channels).view(shape))
         self.register_buffer("std", torch.tensor(std or [1.0] * channels).view(shape))
 
+    @property
+    def lacks_head(self) -> bool:
+        """Whether all class logits are zero, as after weights without a head that fits."""
+        head = f"{self.head_name}."
+        found = [value for name, value in self.named_parameters() if name.startswith(head)]
+        return bool(found) and not any(bool(value.any()) for value in found)
+
     def normalise(self, images: Tensor) -> Tensor:
         """Images in [0, 1] -> what the first convolution sees."""
         return (images - self.mean) / self.std

@@ -21,7 +21,13 @@ from torch import Tensor
 from atd.errors import UserError, first_line, printable
 from atd.regular_files import read_regular, require_regular
 
-__all__ = ["Table", "is_detector_folder", "read_checkpoint", "read_description"]
+__all__ = [
+    "Table",
+    "head_left_behind",
+    "is_detector_folder",
+    "read_checkpoint",
+    "read_description",
+]
 
 _PREFERRED = (
     "ema_state_dict",
@@ -247,3 +253,16 @@ def read_description(folder: Path) -> dict[str, Any]:
     if values.get("backbone") is None:
         raise UserError(f"{folder}: this detector has no backbone (it reads pixels)")
     return values
+
+
+def head_left_behind(kind: Any, training: Any) -> bool:
+    """Whether the class head of a stored network is that of features it had before.
+
+    ATD's training may change the network (`atd.finetune`), but never trains its head.
+
+    Args:
+        kind: The detector's kind.
+        training: The options it was trained with, as its `config.json` tells them.
+    """
+    options = training.get("atd") if isinstance(training, Mapping) else None
+    return kind == "atd" and isinstance(options, Mapping) and options.get("finetune") is True

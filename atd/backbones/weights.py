@@ -13,7 +13,12 @@ from torch import Tensor
 
 from atd.backbones.base import Backbone
 from atd.backbones.build import default_stem_stride
-from atd.backbones.checkpoints import is_detector_folder, read_checkpoint, read_description
+from atd.backbones.checkpoints import (
+    head_left_behind,
+    is_detector_folder,
+    read_checkpoint,
+    read_description,
+)
 from atd.backbones.matching import Match, best_match, refuse_misfit
 from atd.config import BackboneConfig
 from atd.config.values import build
@@ -170,25 +175,39 @@ def _head_or_refusal(
     keys = [key for key in expected if _under(key, head)]
     present = [key for key in keys if key in match.found]
     fits = all(match.found[key].shape == expected[key].shape for key in present)
-    if len(present) == len(keys) and fits:
+    outdated = _is_outdated(path)
+    if len(present) == len(keys) and fits and not outdated:
         return True
     if not (len(match.found) - len(present)):
         return True  # another network altogether, which is told better
     weight = match.found.get(f"{head}.weight")
     if weight is not None and weight.shape[1:] != expected[f"{head}.weight"].shape[1:]:
         return True  # not a matter of classes
-    theirs = f"tells apart {len(weight)} classes" if weight is not None else "is not in the file"
+    if outdated:
+        why = "was not trained further when ATD fine-tuned the features it reads (atd.finetune)"
+    elif weight is None:
+        why = "is not in the file"
+    else:
+        why = f"tells apart {len(weight)} classes, but the ID data has {classes}"
     if needed:
         raise UserError(
-            f"{path}: its head ({head}) {theirs}, but the ID data has {classes}, and this detector "
-            "reads class logits; choose a detector.kind that reads features (atd, mahalanobis, "
-            "knn) or weights that were trained on these classes"
+            f"{path}: its head ({head}) {why}; this detector reads class logits: choose a "
+            "detector.kind that reads features (atd, mahalanobis, knn) or weights whose head was "
+            "trained on these classes"
         )
     notices.append(
-        f"its head ({head}) {theirs} and the ID data has {classes}: it is left out, and all class "
-        "logits of this backbone are zero"
+        f"its head ({head}) {why}: it is left out, and all class logits of this backbone are zero"
     )
     return False
+
+
+def _is_outdated(path: Path) -> bool:
+    """Whether the head is that of a detector folder whose features have changed since."""
+    folder = path.parent if path.name == "model.safetensors" else path
+    if not is_detector_folder(folder):
+        return False
+    description = read_description(folder)
+    return head_left_behind(description.get("kind"), description.get("training"))
 
 
 def _check_values(path: Path, key: str, value: Tensor, like: torch.dtype = torch.float32) -> None:

@@ -62,9 +62,8 @@ def _train(config: Config) -> None:
     from atd.planning.recall import recalled
     from atd.run_folder import RunFolder
 
-    config = recalled(config) or config
     folder, first = RunFolder(config.run.folder), os.environ.get("RANK", "0") == "0"
-    if folder.was_finished(config):
+    if folder.was_finished(recalled(config) or config):
         problem = folder.problem()
         if not problem:
             if first:

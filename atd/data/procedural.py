@@ -19,7 +19,7 @@ __all__ = ["leaves", "signs", "spectra"]
 Colour = tuple[int, int, int]
 
 # No digits, which are common tests, and none of the letters and signs of `bundled:lowercase` and
-# `bundled:symbols`.
+# `bundled:symbols`; é and è are akin to one, but without them every image would be another.
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZbcfgijklopqrsuvwxyz&@?!§ÄÖÜßöüéèçøΔΣΩλπжшщыя"
 _CANVAS = 96
 

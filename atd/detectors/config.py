@@ -63,7 +63,8 @@ class DetectorConfig:
     calibration_sha256: str = ""
     """SHA-256 of `calibration.safetensors`; empty where there is none."""
     training: dict[str, Any] = field(default_factory=dict)
-    """The options of the run that made it: a record to read, which nothing acts upon."""
+    """The options of the run that made it: a record to read. Of it only counts what an evaluation
+    takes (`atd.evaluation.record`) and whether ATD left the class head behind."""
     provenance: dict[str, Any] = field(default_factory=dict)
     weights_sha256: str = ""
     """SHA-256 of `model.safetensors`; known once the detector is saved."""

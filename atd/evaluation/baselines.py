@@ -57,6 +57,8 @@ def _lacks(kind: str, backbone: Backbone | None, sets: EvaluationSets) -> str:
         return "it is trained, not fitted: train it and name both detectors"
     if backbone is None:
         return "there is no backbone with its classifier"
+    if "logits" in needs and backbone.lacks_head:
+        return "the class logits of this backbone are all zero"
     if "fitting" in needs and sets.id_train is None:
         return "it is fitted on ID training images, which are not at hand"
     if "outliers" in needs and sets.outliers is None:

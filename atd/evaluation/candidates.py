@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from atd.backbones.base import Backbone
+from atd.backbones.checkpoints import head_left_behind
 from atd.config import Config
 from atd.detectors.base import Detector
 from atd.detectors.imported import import_detector
@@ -50,10 +51,10 @@ class Candidates:
             return dict.fromkeys(self.detectors, self.output)
         return {name: self.output / name for name in self.detectors}
 
-    def backbone(self, config: Config) -> Backbone | None:
+    @property
+    def backbone(self) -> Backbone | None:
         """The backbone of a single detector, if its classifier is one to compare with."""
-        # Fine-tuning leaves the classifier head behind, so its baselines would be unfair.
-        left_behind = self.first.kind == "atd" and config.atd.finetune
+        left_behind = head_left_behind(self.first.kind, self.first.config.training)
         return None if left_behind or len(self.detectors) > 1 else self.first.backbone
 
     def move(self, device: torch.device) -> None:

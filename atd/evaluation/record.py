@@ -21,7 +21,7 @@ __all__ = ["may_download", "recorded_attack", "recorded_config", "refuse_trainin
 
 _TAKEN = {
     "run": ("seed",),
-    "atd": ("epsilon", "finetune"),
+    "atd": ("epsilon",),
 }
 _TRAINING = ("atd.", "backbone.", "detector.", "pretrain.")
 _TEST_SOURCES = ("id_test", "ood_test", "near_test")

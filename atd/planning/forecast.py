@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 
 from atd.config import Config
+from atd.errors import UserError
 from atd.evaluation.expense import evaluation_seconds
 from atd.planning.pace import Pace, measure_pace
 from atd.training.schedule import Length
@@ -33,17 +34,16 @@ class Expected:
 def forecast(config: Config) -> dict[str, Expected]:
     """What the stages take, by name; those that take next to no time are absent.
 
-    A run by several processes shares the work.
-
     Args:
         config: All options.
 
     Raises:
-        UserError: The images are not at hand, or a stage cannot be built.
+        UserError: The images are not at hand, a stage cannot be built, or this is one of several
+            processes.
     """
-    sharing = int(os.environ.get("WORLD_SIZE", "1"))
-    found = expectations(config, measure_pace(config))
-    return {name: Expected(one.seconds / sharing, one.length) for name, one in found.items()}
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:  # each would time steps until it had enough
+        raise UserError("no times are told by several processes; python train.py --dry-run does")
+    return expectations(config, measure_pace(config))
 
 
 def expectations(config: Config, pace: Pace) -> dict[str, Expected]:

@@ -37,7 +37,8 @@ def recalled(config: Config) -> Config | None:
         config: The options as they were asked for.
 
     Returns:
-        The options; None where nothing is open, or nothing has been chosen yet.
+        The options; None where nothing is open, or nothing has been trained with what was chosen:
+        it may have been chosen for other images.
 
     Raises:
         UserError: The run's `config.yaml` is damaged.
@@ -46,7 +47,9 @@ def recalled(config: Config) -> Config | None:
         return None
     folder = RunFolder(config.run.folder)
     stored = folder.stored_config()
-    if stored is None or stored.run.budget != config.run.budget or _leaves_size_open(stored):
+    if stored is None or not folder.has_trained:
+        return None
+    if stored.run.budget != config.run.budget or _leaves_size_open(stored):
         return None
     keys = [key for key in _AUTO if not _value(config, key)]
     values = dataclasses.asdict(config)

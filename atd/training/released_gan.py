@@ -25,7 +25,7 @@ from torch.nn import functional as F
 
 from atd.inference import frozen
 from atd.training.adversarial_gan import AdversarialGan
-from atd.training.global_norm import global_batch_statistics
+from atd.training.global_norm import global_batch_statistics, normalises_over_batch
 from atd.training.logbook import Logbook
 
 __all__ = ["LINEAR", "ReleasedGan", "sigmoid_loss"]
@@ -46,6 +46,12 @@ def sigmoid_loss(logits: Tensor, is_ood: bool) -> Tensor:
     return F.binary_cross_entropy(inside, label, reduction="none")
 
 
+def _whole(micro_batches: list[Tensor]) -> Tensor:
+    """Micro-batches as one batch, whose first half is ID again."""
+    sides = zip(*(part.chunk(2) for part in micro_batches), strict=True)
+    return torch.cat([half for side in sides for half in side])
+
+
 class ReleasedGan(AdversarialGan):
     """Trains a discriminator as the released code does; see above."""
 
@@ -63,6 +69,8 @@ class ReleasedGan(AdversarialGan):
     def _update_discriminator(
         self, real: list[Tensor], generated: list[Tensor] | None
     ) -> dict[str, Tensor]:
+        if normalises_over_batch(self.detector.discriminator):
+            real, generated = [_whole(real)], generated and [torch.cat(generated)]
         self.detector.discriminator.train()
         with global_batch_statistics(self.processes.count):
             scalars = super()._update_discriminator(real, generated)

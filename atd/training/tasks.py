@@ -146,7 +146,8 @@ def discriminator_streams(given: Ingredients) -> tuple[Stream, Stream]:
         given: Options and images.
 
     Raises:
-        UserError: The batch does not divide, or perturbations do not fit into memory.
+        UserError: The batch does not divide, or may not be divided here, or perturbations do not
+            fit into memory.
     """
     config, splits = given.config, given.splits
     size, key = config.atd.batch_size, "atd.batch_size"
@@ -155,6 +156,13 @@ def discriminator_streams(given: Ingredients) -> tuple[Stream, Stream]:
         given.stream(splits.id_train, size, key, "id"),
         given.stream(splits.outlier_train, size, key, "outlier"),
     )
+    whole = config.atd.as_released and config.atd.normalisation == "batch"
+    if whole and config.atd.finetune and streams[0].micro_batches > 1:
+        raise UserError(
+            f"run.device_batch={config.run.device_batch}: atd.finetune=true with "
+            "atd.as_released=true learns from whole batches, for their statistics; use "
+            "run.device_batch=0, a smaller atd.batch_size or more processes"
+        )
     if config.atd.adversarial and config.atd.attack_start == "carried":
         shape = (config.data.channels, *2 * (config.data.image_size,))
         require_room(streams, shape, config.loader.memory_mb)

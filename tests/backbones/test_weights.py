@@ -163,7 +163,7 @@ def test_robustbench_s_imagenet_resnet18(tmp_path, nest):
         loaded = load_weights(few, path, needs_head=False)
         assert not loaded.head
         (notice,) = loaded.notices
-        assert "head (fc) tells apart 1000 classes and the ID data has 5: it is left out" in notice
+        assert "tells apart 1000 classes, but the ID data has 5: it is left out" in notice
         torch.testing.assert_close(few.embed(IMAGES), backbone.embed(IMAGES))
         assert torch.equal(few(IMAGES), torch.zeros(2, 5))
 
@@ -245,6 +245,31 @@ def test_the_folder_of_a_detector(tmp_path, format):
     (folder / "config.json").write_text(json.dumps({**description, "backbone": {"width": "4"}}))
     with pytest.raises(UserError, match=r"config.json: .*width"):
         adopted(given, image_size=32)
+
+
+@pytest.mark.parametrize("file", ["", "model.safetensors"])
+@pytest.mark.parametrize(
+    ("kind", "finetune", "fits"),
+    [("atd", True, False), ("atd", False, True), ("mahalanobis", True, True)],
+)
+def test_fine_tuning_leaves_the_head_behind(tmp_path, file, kind, finetune, fits):
+    source = build("preact_resnet18", width=4)
+    backbone = {"architecture": "preact_resnet18", "width": 4}
+    training = {"atd": {"finetune": finetune}}
+    description = {"format": 2, "kind": kind, "backbone": backbone, "training": training}
+    (tmp_path / "config.json").write_text(json.dumps(description))
+    save_file(prefixed("backbone.", source.state_dict()), tmp_path / "model.safetensors")
+    found = build("preact_resnet18", width=4)
+    loaded = load_weights(found, tmp_path / file, needs_head=False)
+    assert loaded.head == fits
+    assert torch.equal(found.embed(IMAGES), source.embed(IMAGES))
+    assert torch.equal(found(IMAGES), source(IMAGES) if fits else torch.zeros(2, 5))
+    assert len(loaded.notices) == (not fits)
+    if not fits:
+        assert "its head (head) was not trained further when ATD fine-tuned" in loaded.notices[0]
+        message = refused(tmp_path / file, build("preact_resnet18", width=4))
+        assert "atd.finetune" in message
+        assert "reads class logits" in message
 
 
 def test_a_stem_that_follows_the_image_size_stays_the_detector_s(tmp_path):

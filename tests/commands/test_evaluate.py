@@ -90,6 +90,14 @@ def test_an_automatic_image_size_is_the_detectors(tiny_run, tiny_yaml):
     assert candidates.fitted(load(tiny_yaml, ["data.image_size=auto"])).data.image_size == 8
 
 
+def test_its_own_record_says_whether_a_detector_has_a_classifier_to_compare_with(tiny_run):
+    candidates = load_candidates([str(tiny_run.folder / "detector")], [])
+    assert candidates.backbone is candidates.first.backbone
+    tuned = {"atd": {"finetune": True}}
+    candidates.first.config = dataclasses.replace(candidates.first.config, training=tuned)
+    assert candidates.backbone is None
+
+
 @pytest.mark.parametrize("word", ["detector.temperature=2", "atd.epochs=3", "recipe=paper"])
 def test_options_that_would_be_ignored_are_refused(fail, tiny_run, word):
     text = fail(tiny_run.folder / "detector", word)

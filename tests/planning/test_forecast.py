@@ -81,6 +81,15 @@ def test_what_cannot_be_told_is_not_guessed_and_nothing_is_downloaded(make, opti
     assert "nobody can tell yet" in outlook.plan_of(config)[-1]
 
 
+def test_several_processes_tell_no_times(make, monkeypatch):
+    """They would stop timing at different steps, and wait for each other in an exchange."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(forecast, "measure_pace", None)
+    lines = outlook.plan_of(make())
+    assert lines[-1].startswith("in all: nobody can tell yet (no times are told by several")
+    assert not any("about" in line for line in lines)
+
+
 @pytest.mark.parametrize(
     ("seconds", "words"), [(0.2, "1 s"), (75, "75 s"), (400, "7 min"), (36000, "10.0 h")]
 )

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from atd.clock import Clock
+from atd.commands import train
 from atd.config import load, to_yaml
 from atd.data.sides import sized
 from atd.errors import UserError
@@ -44,6 +45,14 @@ def pictures(tmp_path):
         return f"folder:{tmp_path / 'id'}"
 
     return folder
+
+
+def begun(config):
+    """Leaves what a run with these options leaves that has trained a little."""
+    folder = RunFolder(config.run.folder)
+    folder.path.mkdir()
+    folder.claim(config)
+    write_text(folder.state / "helper.safetensors", "")
 
 
 @pytest.fixture
@@ -86,25 +95,56 @@ def test_the_network_of_given_weights_is_told_and_comes_back(make, pictures, tin
     assert plan.config.backbone.width == width
     assert f"width {width}" in plan.reasons[0]
     assert plan.reasons[0].endswith("as given")
-    RunFolder(config.run.folder).path.mkdir()
-    RunFolder(config.run.folder).claim(plan.config)
+    begun(plan.config)
     assert settled(config).config == plan.config
 
 
 def test_what_was_chosen_comes_back_and_nothing_is_timed_again(make, slow_machine, monkeypatch):
     config = make("run.budget=30m", "backbone.width=auto")
     plan = settled(config)
-    folder = RunFolder(config.run.folder)
-    folder.path.mkdir()
     chosen = dataclasses.replace(
         plan.config, evaluate=dataclasses.replace(plan.config.evaluate, limit=77)
     )
-    folder.claim(chosen)
+    begun(chosen)
     monkeypatch.setattr(settling, "plan_time", None)
     assert settled(config).config == recalled(config) == chosen
     assert settled(chosen).config == chosen
     assert recalled(make("run.budget=40m", "backbone.width=auto")) is None
     assert recalled(make("run.budget=30m", "backbone.width=8")).backbone.width == 8
+
+
+def test_what_was_chosen_for_other_images_is_chosen_again(make, pictures, tmp_path):
+    """Someone stops a run that has trained nothing yet, for its folder was the wrong one."""
+    auto = ["data.image_size=auto", "backbone.width=auto", "backbone.stem_stride=0"]
+    wrong = settled(make(f"data.id={pictures(40)}", *auto)).config
+    folder = RunFolder(wrong.run.folder)
+    folder.path.mkdir()
+    folder.claim(wrong)
+    right = make(f"data.id={pictures(20)}", *auto)
+    assert recalled(right) is None
+    assert (wrong.data.image_size, settled(right).config.data.image_size) == (32, 20)
+    write_text(folder.state / "pretrain.safetensors", "")
+    assert recalled(right).data.image_size == 32
+
+
+def test_the_command_leaves_what_was_asked_for_to_the_run(
+    make, tiny_yaml, slow_machine, monkeypatch, capsys
+):
+    """A plan without time for baselines is not what was asked for."""
+
+    def run(config, _):
+        raise UserError(f"baselines {config.evaluate.baselines}")
+
+    words = ["run.budget=30m", "evaluate.baselines=[msp,energy]"]
+    config = settled(make(*words)).config
+    poorer = dataclasses.replace(config.evaluate, baselines=[])
+    begun(dataclasses.replace(config, evaluate=poorer))
+    monkeypatch.setattr("atd.pipeline.Run", run)
+    words += ["--config", str(tiny_yaml), f"run.dir={config.run.dir}"]
+    monkeypatch.setattr("sys.argv", ["train.py", *words])
+    with pytest.raises(SystemExit):
+        train.main()
+    assert "baselines ['msp', 'energy']" in capsys.readouterr().err
 
 
 def test_one_process_plans(make, monkeypatch):

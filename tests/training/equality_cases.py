@@ -24,6 +24,7 @@ from atd.training.adversarial_gan import AdversarialGan
 from atd.training.logbook import Logbook
 from atd.training.loop import train_task
 from atd.training.objectives import objective_of
+from atd.training.released_gan import ReleasedGan
 from atd.training.robust_pretraining import RobustPretraining
 from atd.training.stream import Stream
 
@@ -52,6 +53,7 @@ ATD = {
     "fine-tuned": {"finetune": True},
     "carried": {"attack_start": "carried", "step_schedule": "rising"},
     "pixels": {"features": "pixels", "normalisation": "batch"},
+    "released": {"as_released": True, "generator": "frozen", "normalisation": "batch"},
     "clean, no generator": {"adversarial": False, "generator": "none", "normalisation": "batch"},
 }
 
@@ -141,7 +143,7 @@ def adversarial_gan(name, processes, dtype, number):
         floor = torch.full((detector.feature_mean.numel(),), -0.3)
         generator = FeatureGenerator(len(floor), LATENT, floor, config.normalisation)
     of_type(detector.discriminator, dtype)
-    return AdversarialGan(
+    return (ReleasedGan if config.as_released else AdversarialGan)(
         detector.to(dtype),
         None if config.generator == "none" else of_type(generator, dtype),
         (stream("id", processes, number), stream("outlier", processes, number)),

@@ -8,9 +8,11 @@ from gan_steps import BATCH, changed, first_batch, run, seen_by_discriminator, s
 from torch.nn import functional as F
 
 from atd.config import load
+from atd.errors import UserError
 from atd.training.adversarial_gan import AdversarialGan
 from atd.training.logbook import Logbook
 from atd.training.released_gan import ReleasedGan, sigmoid_loss
+from atd.training.tasks import discriminator_streams
 
 RELEASED = {
     "training": ReleasedGan,
@@ -74,6 +76,30 @@ def test_images_are_attacked_on_another_function_than_the_one_that_is_updated(ma
     assert drift[0]
     assert len(drift[1]) == BATCH
     assert not task.detector.discriminator.training
+
+
+def test_its_statistics_are_those_of_the_batch_however_it_is_divided(make_gan):
+    torch.manual_seed(1)
+    whole, parted = make_gan(**RELEASED), make_gan(**RELEASED)
+    inside, outside, made = torch.randn(3, BATCH, whole.detector.feature_mean.numel())
+    whole._update_discriminator([torch.cat([inside, outside])], [made])
+    pairs = zip(inside.chunk(2), outside.chunk(2), strict=True)
+    scalars = parted._update_discriminator([torch.cat(pair) for pair in pairs], list(made.chunk(2)))
+    assert scalars.keys() >= {"loss", "logit_generated"}
+    expected = whole.detector.discriminator.state_dict()
+    for name, value in parted.detector.discriminator.state_dict().items():
+        torch.testing.assert_close(value, expected[name], msg=name)
+
+
+def test_a_fine_tuned_backbone_takes_whole_batches(tiny_yaml, tmp_path):
+    from atd.pipeline import Run
+    from atd.training.processes import Processes
+
+    words = ["recipe=published", "atd.finetune=true", "run.device_batch=4"]
+    run = Run(load(tiny_yaml, [*words, f"run.dir={tmp_path / 'run'}"]), Processes("cpu"))
+    run.read_images()
+    with pytest.raises(UserError, match=r"run\.device_batch=4: atd\.finetune.*whole batches"):
+        discriminator_streams(run.ingredients)
 
 
 @pytest.mark.parametrize("training", [ReleasedGan, AdversarialGan])
