@@ -75,6 +75,7 @@ def reproduce_table4(order: Order) -> None:
         order.output,
         names,
         order.seeds,
+        setting=setting,
         configure=lambda row, seed: shop.config(_METHODS[names[row]], seed),
         measure=measure,
         page=page,

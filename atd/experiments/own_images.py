@@ -10,14 +10,15 @@ from __future__ import annotations
 import dataclasses
 import statistics
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from atd.config import Config, load
+from atd.data.listing import list_images
 from atd.data.ood_tests import listed_tests
 from atd.errors import UserError
 from atd.evaluation.results import Dataset, Results
-from atd.experiments.missing import Record, Runs, run_missing, typed
+from atd.experiments.missing import Record, Runs, finished_runs, run_missing, typed
 from atd.experiments.order import Order
 from atd.metrics import CONDITIONS
 from atd.pipeline import Run
@@ -54,10 +55,31 @@ def reproduce_own_images(order: Order) -> None:
         return _config(order, rows[row], seed)
 
     def measure(row: str, config: Config) -> Record:
-        told = {**to_json(order.setting), "name": rows[row]}
+        told = {**to_json(order.setting), "name": rows[row], "files": _files(order.data, rows[row])}
         return {**told, **_measured(config, _names(order.data, rows[row]))}
 
-    run_missing(order.output, rows, order.seeds, configure=configure, measure=measure, page=_page)
+    _require_same(order, rows)
+    run_missing(
+        order.output,
+        rows,
+        order.seeds,
+        setting=order.setting,
+        configure=configure,
+        measure=measure,
+        page=_page,
+    )
+
+
+def _require_same(order: Order, rows: Mapping[str, str]) -> None:
+    """Sets of one name are not to be taken for one another; older rows do not count files."""
+    file = order.output.with_suffix(".json")
+    for key, run in finished_runs(file).items():
+        name = rows.get(key.rpartition("/")[0])
+        if name and "files" in run and run["files"] != _files(order.data, name):
+            raise UserError(
+                f"{file}: its row {key} is of other images than {order.data} holds now; choose "
+                "another --output and --work"
+            )
 
 
 def _page(runs: Runs) -> str:
@@ -78,6 +100,14 @@ def _names(data: Path | None, inside: str) -> list[str]:
     assert data is not None
     folders = sorted(item.name for item in (data / _FAR).glob("*") if item.is_dir())
     return [name for name in folders if name != inside]
+
+
+def _files(data: Path | None, inside: str) -> dict[str, int]:
+    """How many images there are in each folder that a row reads."""
+    assert data is not None
+    folders = {part: data / inside / part for part in ("id", "near")}
+    folders |= {f"{_FAR}/{name}": data / _FAR / name for name in _names(data, inside)}
+    return {part: len(list_images(it)) for part, it in folders.items() if it.is_dir()}
 
 
 def _config(order: Order, name: str, seed: int) -> Config:

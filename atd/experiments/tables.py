@@ -157,18 +157,19 @@ def _measure_all(order: Order, methods: Mapping[str, Method], shown: Shown) -> N
         except UserError as error:  # of this method: the images and the network are there
             return {**told, "refused": str(error)}
 
-    _take_over(order.output, {row: _options(methods[name]) for row, name in names.items()})
+    _take_over(order.output, setting, {row: _options(methods[name]) for row, name in names.items()})
     run_missing(
         order.output,
         names,
         order.seeds,
+        setting=setting,
         configure=lambda row, seed: shop.config(methods[names[row]], seed),
         measure=measure,
         page=lambda runs: page(runs, shown),
     )
 
 
-def _take_over(output: Path, wanted: Mapping[str, list[str]]) -> None:
+def _take_over(output: Path, setting: Setting, wanted: Mapping[str, list[str]]) -> None:
     """Takes rows from the other tables beside this one: some methods stand in several."""
     file = output.with_suffix(".json")
     runs = finished_runs(file)
@@ -176,7 +177,9 @@ def _take_over(output: Path, wanted: Mapping[str, list[str]]) -> None:
         key: run
         for other in ("table1", "table3", "table5")
         for key, run in finished_runs(file.with_name(f"{other}.json")).items()
-        if run.get("options") == wanted.get(key.rpartition("/")[0]) and "refused" not in run
+        if run.get("options") == wanted.get(key.rpartition("/")[0])
+        and setting.made(run)
+        and "refused" not in run
     }
     if found.keys() - runs.keys():
         write(file, json.dumps({**found, **runs}, indent=1))

@@ -88,6 +88,7 @@ def reproduce_table2(order: Order) -> None:
         order.output,
         names,
         order.seeds,
+        setting=setting,
         configure=lambda row, seed: shop.config(COMPARED.get(names[row], DEFAULT), seed),
         measure=measure,
         page=page,

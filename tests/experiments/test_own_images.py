@@ -66,6 +66,23 @@ def test_every_set_meets_far_near_and_unseen_kinds_but_never_itself(order, monke
     assert own_images._config(order, "apples", 0).run.budget == ""
 
 
+def test_rows_of_other_images_are_refused_and_a_new_set_adds_a_row(order, monkeypatch):
+    measured = []
+    monkeypatch.setattr(own_images, "_page", lambda runs: ", ".join(runs))
+    monkeypatch.setattr(own_images, "_measured", lambda config, far: measured.append(far) or {})
+    reproduce_own_images(order)
+    for place, part in enumerate(("id/red", "id/green")):
+        pictures(order.data / "plums" / part, 12, seed=place)
+    reproduce_own_images(order)
+    assert len(measured) == 3
+    moved = order.data.rename(order.data.with_name("moved"))
+    reproduce_own_images(dataclasses.replace(order, data=moved))
+    assert len(measured) == 3
+    (moved / "far" / "places" / "0.png").unlink()
+    with pytest.raises(UserError, match=r"its row folder-smoke-\w+/apples/0 is of other images"):
+        reproduce_own_images(dataclasses.replace(order, data=moved))
+
+
 def test_what_is_missing_is_named(order, tmp_path):
     with pytest.raises(UserError, match=r"--data: name a folder with NAME/id"):
         reproduce_own_images(dataclasses.replace(order, data=None))

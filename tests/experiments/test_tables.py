@@ -135,6 +135,17 @@ def test_methods_of_several_tables_are_measured_once(made, tmp_path):
     assert all(kept[0][key] == kept[1][key] for key in shared)
 
 
+def test_rows_of_another_config_are_not_taken_from_other_tables(made, tmp_path):
+    first = dataclasses.replace(order(DIGITS, tmp_path), output=tmp_path / "table3.md")
+    reproduce_table3(first)
+    file = tmp_path / "table3.json"
+    runs = json.loads(file.read_text())
+    file.write_text(json.dumps({key: {**runs[key], "setting_sha256": "x"} for key in runs}))
+    second = dataclasses.replace(first, output=tmp_path / "table5.md")
+    tables._reproduce(second, ATOM, TABLE3)
+    assert len(made) == len(ABLATIONS) + len(ATOM)
+
+
 def test_damaged_rows_are_one_line(made, tmp_path):
     (tmp_path / "table.json").write_text('{"digits-smoke/x/0": {"method": 3}}')
     with pytest.raises(UserError, match="the finished rows are damaged: ") as caught:
