@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from atd.config import Config
+from atd.config import Config, load
 from atd.data.sources import source_name
 from atd.errors import UserError
 from atd.evaluation.judgement import judge_detector
@@ -127,8 +127,11 @@ def _reproduce(order: Order, methods: Mapping[str, Method], shown: Shown) -> Non
 def _settings(order: Order, methods: Mapping[str, Method]) -> list[Setting]:
     """That of the order and, where the paper has CIFAR-100 as well, the same with its images."""
     setting, second = order.setting, "data.id=cifar100"
+    if setting.scale != "paper" or methods is ABLATIONS:
+        return [setting]
+    data = load(setting.config, setting.overrides).data
     named = any(words.startswith("data.id=") for words in setting.overrides)
-    if setting.scale != "paper" or named or methods is ABLATIONS:
+    if named or data.id != "cifar10" or data.id_test:  # those of torchvision, with its test images
         return [setting]
     return [setting, dataclasses.replace(setting, overrides=(*setting.overrides, second))]
 

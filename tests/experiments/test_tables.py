@@ -112,6 +112,12 @@ def test_table_1_has_both_id_sets_and_the_papers_numbers_beside(made, tmp_path):
     assert [row[1:3] for row in made[4:]] == [("adversarial", "mahalanobis")] * 2
 
 
+@pytest.mark.parametrize("config", ["digits", "cifar10", "cifar100"])
+def test_no_images_are_added_to_a_config_of_other_images(config, tmp_path):
+    setting = Setting(f"configs/{config}.yaml", "paper")
+    assert tables._settings(order(setting, tmp_path), COMPARED) == [setting]
+
+
 def test_a_part_of_a_table_says_what_it_lacks_and_quotes_nothing(made, tmp_path):
     some = dict(list(ABLATIONS.items())[:2])
     tables._reproduce(order(DIGITS, tmp_path), some, TABLE3)
