@@ -22,19 +22,19 @@ from atd.experiments.missing import Record, Runs, finished_runs, run_missing, ty
 from atd.experiments.order import Order
 from atd.metrics import CONDITIONS
 from atd.pipeline import Run
-from atd.planning.plan import pretrains
+from atd.planning.plan import needs_helper, pretrains
 from atd.records import to_json
 from atd.reporting.own_images_page import OwnRow, own_images_page
 from atd.training.pretraining_validation import accuracy
 from atd.training.processes import Processes
 
-__all__ = ["reproduce_own_images"]
+__all__ = ["page", "reproduce_own_images"]
 
 _FAR = "far"
 _BUDGET = "run.budget=30m"
 _SMOKE = ("pretrain.min_steps=0", "pretrain.helper_min_steps=0", "atd.min_steps=0")
 _LONGER = 3
-"""Times the helper's steps that a plain classifier of the same size is trained for."""
+"""Times the helper's steps that a plain classifier is trained for where there is a helper."""
 
 
 def reproduce_own_images(order: Order) -> None:
@@ -66,7 +66,7 @@ def reproduce_own_images(order: Order) -> None:
         setting=order.setting,
         configure=configure,
         measure=measure,
-        page=_page,
+        page=page,
     )
 
 
@@ -82,7 +82,8 @@ def _require_same(order: Order, rows: Mapping[str, str]) -> None:
             )
 
 
-def _page(runs: Runs) -> str:
+def page(runs: Runs) -> str:
+    """The page of finished runs."""
     return own_images_page(list(typed(OwnRow, runs).values()))
 
 
@@ -143,6 +144,7 @@ def _measured(config: Config, far: list[str]) -> Record:
         "image_size": run.config.data.image_size,
         "network": f"width {network.width}, stem {network.stem_stride or 'auto'}",
         "steps": _steps(run.config),
+        "plain_steps": _plain_steps(run.config),
         "budget": config.run.budget,
         "seconds": seconds,
         "accuracy": _accuracies(run),
@@ -162,6 +164,13 @@ def _steps(config: Config) -> list[int]:
     return [pretrain.helper_min_steps, pretrain.min_steps, atd.min_steps]
 
 
+def _plain_steps(config: Config) -> int:
+    """What a classifier trained without attacks takes; a budget plans a helper's for HAT only."""
+    pretrain = config.pretrain
+    longer = _LONGER * pretrain.helper_min_steps
+    return max(longer if needs_helper(config) else pretrain.min_steps, 1)
+
+
 def _means(results: Results, names: Iterable[str]) -> dict[str, float]:
     found = [results.datasets[name] for name in names if name in results.datasets]
     return _aurocs(found) if found else {}
@@ -175,13 +184,13 @@ def _aurocs(sets: list[Dataset]) -> dict[str, float]:
 
 
 def _accuracies(run: Run) -> dict[str, float]:
-    """Of the helper and of a plain classifier that is trained longer, on the ID test images."""
+    """Of the helper, a plain classifier and the backbone, on the ID test images."""
     assert run.splits is not None
     test, processes = run.splits.id_test, run.processes
     if not test.classes:
         return {}
     helper = Run(run.config, processes, run.splits).until("helper").helper
-    steps = _LONGER * max(run.config.pretrain.helper_min_steps, 1)
+    steps = _plain_steps(run.config)
     pretrain = dataclasses.replace(run.config.pretrain, objective="standard", min_steps=steps)
     plain = dataclasses.replace(
         run.config,
