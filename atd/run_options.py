@@ -8,7 +8,7 @@ from typing import Any
 
 from atd.config import Config
 
-__all__ = ["differences", "names_images", "of_execution", "of_training"]
+__all__ = ["chosen", "differences", "names_images", "of_execution", "of_training"]
 
 _EXECUTION = (
     "run.device",
@@ -41,6 +41,13 @@ def differences(one: Config, other: Config) -> list[str]:
     a, b = _flat(dataclasses.asdict(one)), _flat(dataclasses.asdict(other))
     keys = dict.fromkeys((*a, *b))  # a kind of detector has options of its own
     return [key for key in keys if a.get(key) != b.get(key)]
+
+
+def chosen(config: Config) -> dict[str, Any]:
+    """Options that are not their defaults, by full key, less those of place and execution."""
+    values, elsewhere = _flat(dataclasses.asdict(config)), (*_EXECUTION, "run.name", "data.root")
+    changed = differences(Config(), config)
+    return {key: values.get(key) for key in changed if not key.startswith(elsewhere)}
 
 
 def _flat(values: dict[str, Any]) -> dict[str, Any]:

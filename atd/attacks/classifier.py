@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from atd.attacks.objective import PerSample
-from atd.attacks.pgd import fgsm, pgd
+from atd.attacks.pgd import pgd
 from atd.attacks.starts import start_noise
 
 __all__ = ["CLASSIFIER_ATTACKS", "ClassifierAttack", "adversarial_images"]
@@ -46,7 +46,7 @@ def adversarial_images(
             that is least likely for the clean image. `negative` (Hosseini et al., 2017) is 1 - x.
         labels: True classes (N,); None takes those predicted, whose error is then a change.
         epsilon: Radius on the [0, 1] scale.
-        steps: Gradient steps; `fgsm` takes one.
+        steps: Gradient steps; `fgsm` takes one, whether it helps or not.
         seed: Of random starts.
 
     Returns:
@@ -70,7 +70,9 @@ def adversarial_images(
     wrong = PerSample(entropy, (truth,))
     match attack:
         case "fgsm":
-            return fgsm(wrong, images, epsilon=epsilon).images
+            return pgd(
+                wrong, images, epsilon=epsilon, steps=1, step_size=epsilon, keep="last"
+            ).images
         case "bim":
             return pgd(wrong, images, epsilon=epsilon, steps=steps).images
         case "pgd":

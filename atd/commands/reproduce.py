@@ -16,6 +16,9 @@ __all__ = ["main"]
 
 _LIST = "\n".join(f"  {what:10} {line}" for what, (_, line) in WHATS.items())
 
+_OF_KINDS = ("detectors", "objectives", "speeds", "certificate", "figure1", "figure2")
+"""What has rows that `--kinds` names."""
+
 _EPILOG = f"""\
 WHAT is one of
 {_LIST}
@@ -50,7 +53,9 @@ def _parser() -> argparse.ArgumentParser:
     page = "the page (default: docs/WHAT.md; at scale smoke, WHAT.md in --work)"
     parser.add_argument("--output", type=Path, metavar="FILE", help=page)
     parser.add_argument("--seeds", type=int, metavar="N", help="default: 3; at scale smoke, 1")
-    parser.add_argument("--kinds", metavar="A,B", help="rows; default: all of the table")
+    parser.add_argument(
+        "--kinds", metavar="A,B", help=f"rows, of {', '.join(_OF_KINDS)}; default: all"
+    )
     parser.add_argument("--work", type=Path, default=Path("checkpoints/reproduce"), metavar="DIR")
     parser.add_argument("--data", type=Path, metavar="DIR", help="own_images: the image sets")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="options of the config")
@@ -60,7 +65,6 @@ def _parser() -> argparse.ArgumentParser:
 def _run(given: argparse.Namespace) -> None:
     from atd.experiments.order import Order
     from atd.experiments.setting import Setting
-    from atd.experiments.variants import variant
 
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError("python -m atd.reproduce: runs in one process; start it without a launcher")
@@ -68,9 +72,6 @@ def _run(given: argparse.Namespace) -> None:
     seeds = given.seeds if given.seeds is not None else 1 if smoke else 3
     if seeds < 1:
         raise UserError(f"--seeds {seeds}: give at least 1")
-    kinds = tuple(kind.strip() for kind in (given.kinds or "").split(",") if kind.strip())
-    for kind in kinds:
-        variant(kind)
     usual = "paper" if given.scale == "paper" else "digits"
     usual = "folder" if given.what == "own_images" else usual
     config = given.config or f"configs/{usual}.yaml"
@@ -80,10 +81,25 @@ def _run(given: argparse.Namespace) -> None:
         output=given.output or (given.work if smoke else Path("docs")) / f"{given.what}.md",
         work=given.work,
         data=given.data,
-        kinds=kinds,
+        kinds=_kinds(given.what, given.kinds),
     )
     pkgutil.resolve_name(f"atd.experiments.{WHATS[given.what][0]}:reproduce_{given.what}")(order)
     print(order.output)
+
+
+def _kinds(what: str, words: str | None) -> tuple[str, ...]:
+    """The rows that were named; speeds are of kinds as they are."""
+    from atd.detectors.kinds import kind_class
+    from atd.experiments.variants import variant
+
+    if words is None:
+        return ()
+    if what not in _OF_KINDS:
+        raise UserError(f"--kinds: {what} has rows of its own; leave --kinds out")
+    kinds = tuple(kind.strip() for kind in words.split(",") if kind.strip())
+    for kind in kinds:
+        (kind_class if what == "speeds" else variant)(kind, "--kinds")
+    return kinds
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -9,7 +9,7 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,10 +19,9 @@ from torch.overrides import TorchFunctionMode
 from atd.backbones.base import Backbone
 from atd.config.values import settle
 from atd.detectors.base import Detector, DetectorInfo
-from atd.detectors.fitting import FitData, collect
 from atd.detectors.gan import FeatureDiscriminator, PixelDiscriminator
 from atd.errors import UserError
-from atd.inference import at_least_float32, frozen
+from atd.inference import at_least_float32
 
 __all__ = ["ATD", "ATDOptions"]
 
@@ -69,7 +68,7 @@ class ATD(Detector):
     info = DetectorInfo(
         title="ATD",
         paper="Azizmalayeri et al., 2022, arXiv:2209.15246",
-        needs=frozenset({"outliers", "fitting", "training"}),
+        needs=frozenset({"outliers", "training"}),
     )
 
     options: ATDOptions
@@ -116,29 +115,6 @@ class ATD(Detector):
         with _BatchStatistics() if leaks else contextlib.nullcontext():
             logits: Tensor = self.discriminator(features)
         return logits
-
-    @torch.no_grad()
-    def fit(self, data: FitData, *, seed: int) -> Self:
-        """Sets the features' mean and deviation; the discriminator is trained by `atd.training`.
-
-        Args:
-            data: ID images; labels and outliers are not read.
-            seed: Not used.
-
-        Returns:
-            The detector itself.
-
-        Raises:
-            UserError: There are no images.
-        """
-        if self.backbone is None:
-            return self
-        with frozen(self.backbone):
-            features, _ = collect(self.backbone.features, data.id)
-        if len(features) < 2:
-            raise UserError("detector.kind=atd: one ID image has no deviation; give more images")
-        self.set_statistics(features)
-        return self
 
     @torch.no_grad()
     def set_statistics(self, features: Tensor) -> None:

@@ -20,7 +20,8 @@ __all__ = ["Energy"]
 class EnergyOptions:
     """Options of the energy score."""
 
-    temperature: Annotated[float, Range(1e-3, 1_000_000)] = 1.0
+    temperature: Annotated[float, Range(1e-3, 1_000)] = 1.0
+    """Far beyond 1000, rounding makes scores of different images equal."""
 
     def __post_init__(self) -> None:
         settle(self, "detector")

@@ -22,7 +22,8 @@ __all__ = ["ODIN"]
 class ODINOptions:
     """Options of ODIN."""
 
-    temperature: Annotated[float, Range(1e-3, 1_000_000)] = 1000.0
+    temperature: Annotated[float, Range(1e-3, 1_000)] = 1000.0
+    """Far beyond 1000, rounding makes scores of different images equal."""
     perturbation: Epsilon = 0.0014
     """How far each pixel moves towards the predicted class."""
 

@@ -26,7 +26,6 @@ from atd.detectors.inner_gradients import (
     refuse_dead,
     require_normalisation,
 )
-from atd.errors import UserError
 
 __all__ = ["SplittingIntegrating"]
 
@@ -93,8 +92,6 @@ class SplittingIntegrating(Detector):
     ) -> None:
         super().__init__(backbone, options, **of)
         require_normalisation(backbone, self.kind)
-        if backbone.classes < 2:
-            raise UserError(f"detector.kind={self.kind} needs a backbone of at least two classes")
         self.statistic = Statistic.of(self.options.statistic, self.options.tau, backbone)
         self.info = dataclasses.replace(type(self).info, passes=self._passes())  # type: ignore[misc]
 

@@ -24,8 +24,8 @@ class VirtualLogitOptions:
     """Options of ViM."""
 
     dimension: Annotated[int, Range(0, 100_000)] = 0
-    """Dimensions of the principal subspace. 0: 1000 of 2048 and more, 512 of more than 1023, as in
-    the authors' code, else half of them."""
+    """Dimensions of the principal subspace. 0: 1000 of 2048 and more, 512 of fewer, as in the
+    authors' code, and half of them where there are at most 512."""
 
     def __post_init__(self) -> None:
         settle(self, "detector")
@@ -61,7 +61,7 @@ class VirtualLogit(Detector):
                 f"detector.dimension={chosen}: the backbone's embedding has {size} dimensions; "
                 f"choose at most {size - 1}"
             )
-        usual = 1000 if size >= 2048 else 512 if size >= 1024 else size // 2
+        usual = 1000 if size >= 2048 else 512 if size > 512 else size // 2
         self.dimension = chosen or usual
         self.register_buffer("origin", torch.zeros(size))
         self.register_buffer("residual", torch.zeros(size, 0))

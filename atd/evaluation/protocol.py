@@ -100,8 +100,9 @@ def evaluate(
         f"attacking {name}", _work(splits, settings, baselines), show=settings.progress
     ) as bar:
         found = judge_detector(detector, splits, settings, others, bar, threshold=own, name=name)
+        plain = replace(settings, compiled=False)
         compared = {
-            kind: judge_detector(module, splits, settings, _without(baselines, kind), bar)
+            kind: judge_detector(module, splits, plain, _without(baselines, kind), bar)
             for kind, module in baselines.items()
         }
     certificate = _certificate(detector, splits, settings, found.averaged, name)

@@ -19,6 +19,7 @@ from atd.data.evaluation_sets import EvaluationSets
 from atd.data.images import ImageSet
 from atd.detectors.base import Detector
 from atd.evaluation.judgement import averaged_sets
+from atd.evaluation.scoring import full_precision
 from atd.evaluation.settings import Settings
 from atd.evaluation.subject import Subject
 from atd.experiments.far_sets import ATTACKS, limited_sets, settings_at
@@ -74,6 +75,7 @@ def reproduce_table4(order: Order) -> None:
         order.output,
         names,
         order.seeds,
+        setting=setting,
         configure=lambda row, seed: shop.config(_METHODS[names[row]], seed),
         measure=measure,
         page=page,
@@ -85,6 +87,7 @@ def page(runs: Runs) -> str:
     return targets_page(list(typed(TargetRow, runs).values()), tuple(_METHODS))
 
 
+@full_precision()
 def _measured(detector: Detector, sets: EvaluationSets, settings: Settings) -> Record:
     """Accuracy and AUROC on unattacked ID images, and on ID images attacked in four ways."""
     assert detector.backbone is not None

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from atd.detectors.kinds import kind_class
-from atd.errors import UserError, printable
 from atd.experiments.bench import Bench
-from atd.experiments.missing import Runs, finished_runs, run_missing, typed
+from atd.experiments.missing import Runs, run_missing, typed
 from atd.experiments.order import Order
 from atd.experiments.setting import Setting
 from atd.experiments.variants import DEFAULTS, TRAININGS, variant
@@ -56,13 +55,13 @@ def measure_detectors(
     Raises:
         UserError: Bad options; finished rows are of another config of that name; a damaged file.
     """
-    _require_same(setting, finished_runs(output.with_suffix(".json")), output)
     names = {f"{setting.name}/{row}": row for row in sorted(rows, key=_quick_first)}
     bench = Bench(setting, work)
     run_missing(
         output,
         names,
         seeds,
+        setting=setting,
         configure=lambda key, seed: bench.config(names[key], seed),
         measure=lambda key, config: bench.row(names[key], config),
         page=lambda runs: _page(runs, what),
@@ -74,16 +73,6 @@ def _quick_first(name: str) -> tuple[int, float]:
     row = variant(name)
     place = list(TRAININGS).index(row.training) if row.training else -1
     return place, kind_class(row.kind).info.passes or math.inf
-
-
-def _require_same(setting: Setting, runs: Runs, output: Path) -> None:
-    """Configs of one name in several folders are not to be taken for one another."""
-    for key, run in runs.items():
-        if key.startswith(f"{setting.name}/") and run.get("config") != setting.config:
-            raise UserError(
-                f"{output.with_suffix('.json')}: its rows of {setting.name} are of "
-                f"{printable(str(run.get('config')))}; choose another --output and --work"
-            )
 
 
 def _page(runs: Runs, what: str) -> str:

@@ -88,6 +88,7 @@ def reproduce_findings(order: Order) -> None:
         order.output,
         names,
         order.seeds,
+        setting=setting,
         configure=lambda row, seed: shop.config(RECIPES[names[row]], seed),
         measure=measure,
         page=lambda runs: page(runs, order.output),

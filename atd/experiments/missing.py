@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from atd.config import Config
-from atd.errors import UserError
+from atd.errors import UserError, printable
+from atd.experiments.setting import Setting
 from atd.files import write_text
 from atd.provenance import commit, provenance
 from atd.records import from_json
@@ -27,6 +28,7 @@ def run_missing(
     rows: Iterable[str],
     seeds: Iterable[int],
     *,
+    setting: Setting,
     configure: Callable[[str, int], Config],
     measure: Callable[[str, Config], Record],
     page: Callable[[Runs], str],
@@ -39,14 +41,17 @@ def run_missing(
         output: The page; the JSON file has the same name.
         rows: Names of the rows.
         seeds: Seeds of each.
+        setting: The config of all of them and its scale; rows begin with its name.
         configure: The options of a row with a seed.
         measure: Tells what came of a row with its options.
         page: The page of all runs so far.
 
     Raises:
-        UserError: The JSON file is damaged, or the files cannot be written.
+        UserError: The JSON file is damaged or holds rows of another config of that name, or the
+            files cannot be written.
     """
     file = output.with_suffix(".json")
+    _require_same(setting, finished_runs(file), file)
     # The code of a run is what was loaded, whatever is committed while it computes.
     code, rows = commit(), list(rows)
     for seed in seeds:
@@ -58,13 +63,27 @@ def run_missing(
             started = time.monotonic()
             found = measure(row, config)
             facts = provenance(config, seed=seed, seconds=time.monotonic() - started)
-            record = {**found, "provenance": {**facts, "commit": code}}
+            told = {"setting_sha256": setting.digest, "provenance": {**facts, "commit": code}}
+            record = {**found, **told}
             # Read again: another process may have added runs meanwhile.
             runs = {**finished_runs(file), key: record}
             write(file, json.dumps(runs, indent=1))
             write(output, page(runs))
     if runs := finished_runs(file):  # the page may have changed since
         write(output, page(runs))
+
+
+def _require_same(setting: Setting, runs: Runs, file: Path) -> None:
+    """Configs of one name are not to be taken for one another."""
+    for key, run in runs.items():
+        ours = key.startswith(f"{setting.name}/") and "refused" not in run
+        if ours and not setting.made(run):
+            config = run.get("config", setting.config)
+            edited = " with other options" if config == setting.config else ""
+            raise UserError(
+                f"{file}: its rows of {setting.name} are of {printable(str(config))}{edited}; "
+                "choose another --output and --work"
+            )
 
 
 def finished_runs(file: Path) -> Runs:

@@ -10,30 +10,31 @@ from __future__ import annotations
 import dataclasses
 import statistics
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from atd.config import Config, load
+from atd.data.listing import list_images
 from atd.data.ood_tests import listed_tests
 from atd.errors import UserError
 from atd.evaluation.results import Dataset, Results
-from atd.experiments.missing import Record, Runs, run_missing, typed
+from atd.experiments.missing import Record, Runs, finished_runs, run_missing, typed
 from atd.experiments.order import Order
 from atd.metrics import CONDITIONS
 from atd.pipeline import Run
-from atd.planning.plan import pretrains
+from atd.planning.plan import needs_helper, pretrains
 from atd.records import to_json
 from atd.reporting.own_images_page import OwnRow, own_images_page
 from atd.training.pretraining_validation import accuracy
 from atd.training.processes import Processes
 
-__all__ = ["reproduce_own_images"]
+__all__ = ["page", "reproduce_own_images"]
 
 _FAR = "far"
 _BUDGET = "run.budget=30m"
 _SMOKE = ("pretrain.min_steps=0", "pretrain.helper_min_steps=0", "atd.min_steps=0")
 _LONGER = 3
-"""Times the helper's steps that a plain classifier of the same size is trained for."""
+"""Times the helper's steps that a plain classifier is trained for where there is a helper."""
 
 
 def reproduce_own_images(order: Order) -> None:
@@ -54,13 +55,35 @@ def reproduce_own_images(order: Order) -> None:
         return _config(order, rows[row], seed)
 
     def measure(row: str, config: Config) -> Record:
-        told = {**to_json(order.setting), "name": rows[row]}
+        told = {**to_json(order.setting), "name": rows[row], "files": _files(order.data, rows[row])}
         return {**told, **_measured(config, _names(order.data, rows[row]))}
 
-    run_missing(order.output, rows, order.seeds, configure=configure, measure=measure, page=_page)
+    _require_same(order, rows)
+    run_missing(
+        order.output,
+        rows,
+        order.seeds,
+        setting=order.setting,
+        configure=configure,
+        measure=measure,
+        page=page,
+    )
 
 
-def _page(runs: Runs) -> str:
+def _require_same(order: Order, rows: Mapping[str, str]) -> None:
+    """Sets of one name are not to be taken for one another; older rows do not count files."""
+    file = order.output.with_suffix(".json")
+    for key, run in finished_runs(file).items():
+        name = rows.get(key.rpartition("/")[0])
+        if name and "files" in run and run["files"] != _files(order.data, name):
+            raise UserError(
+                f"{file}: its row {key} is of other images than {order.data} holds now; choose "
+                "another --output and --work"
+            )
+
+
+def page(runs: Runs) -> str:
+    """The page of finished runs."""
     return own_images_page(list(typed(OwnRow, runs).values()))
 
 
@@ -78,6 +101,14 @@ def _names(data: Path | None, inside: str) -> list[str]:
     assert data is not None
     folders = sorted(item.name for item in (data / _FAR).glob("*") if item.is_dir())
     return [name for name in folders if name != inside]
+
+
+def _files(data: Path | None, inside: str) -> dict[str, int]:
+    """How many images there are in each folder that a row reads."""
+    assert data is not None
+    folders = {part: data / inside / part for part in ("id", "near")}
+    folders |= {f"{_FAR}/{name}": data / _FAR / name for name in _names(data, inside)}
+    return {part: len(list_images(it)) for part, it in folders.items() if it.is_dir()}
 
 
 def _config(order: Order, name: str, seed: int) -> Config:
@@ -113,6 +144,7 @@ def _measured(config: Config, far: list[str]) -> Record:
         "image_size": run.config.data.image_size,
         "network": f"width {network.width}, stem {network.stem_stride or 'auto'}",
         "steps": _steps(run.config),
+        "plain_steps": _plain_steps(run.config),
         "budget": config.run.budget,
         "seconds": seconds,
         "accuracy": _accuracies(run),
@@ -132,6 +164,13 @@ def _steps(config: Config) -> list[int]:
     return [pretrain.helper_min_steps, pretrain.min_steps, atd.min_steps]
 
 
+def _plain_steps(config: Config) -> int:
+    """What a classifier trained without attacks takes; a budget plans a helper's for HAT only."""
+    pretrain = config.pretrain
+    longer = _LONGER * pretrain.helper_min_steps
+    return max(longer if needs_helper(config) else pretrain.min_steps, 1)
+
+
 def _means(results: Results, names: Iterable[str]) -> dict[str, float]:
     found = [results.datasets[name] for name in names if name in results.datasets]
     return _aurocs(found) if found else {}
@@ -145,13 +184,13 @@ def _aurocs(sets: list[Dataset]) -> dict[str, float]:
 
 
 def _accuracies(run: Run) -> dict[str, float]:
-    """Of the helper and of a plain classifier that is trained longer, on the ID test images."""
+    """Of the helper, a plain classifier and the backbone, on the ID test images."""
     assert run.splits is not None
     test, processes = run.splits.id_test, run.processes
     if not test.classes:
         return {}
     helper = Run(run.config, processes, run.splits).until("helper").helper
-    steps = _LONGER * max(run.config.pretrain.helper_min_steps, 1)
+    steps = _plain_steps(run.config)
     pretrain = dataclasses.replace(run.config.pretrain, objective="standard", min_steps=steps)
     plain = dataclasses.replace(
         run.config,

@@ -16,6 +16,7 @@ from atd.attacks.pgd import pgd
 from atd.attacks.starts import start_noise
 from atd.detectors.base import Detector
 from atd.evaluation.jobs import Images
+from atd.evaluation.scoring import full_precision
 from atd.evaluation.settings import Settings
 from atd.inference import filled, frozen
 from atd.metrics import Array
@@ -51,7 +52,7 @@ def attack_as_released(
         is_ood: Whether the images are outliers, whose logit is lowered.
     """
     parts = []
-    with frozen(detector):
+    with frozen(detector), full_precision():
         for indices in torch.arange(len(images)).split(settings.batch_size):
             pixels = images.fetch(indices).to(settings.place).float() / 255
             parts.append(_batch(detector, pixels, indices, settings, is_ood))

@@ -51,6 +51,7 @@ def measure_detectors_of(
         order.output,
         names,
         order.seeds,
+        setting=order.setting,
         configure=lambda row, seed: bench.config(names[row], seed),
         measure=measured,
         page=page,

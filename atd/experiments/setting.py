@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from atd.config import Config, load
 from atd.detectors.kinds import resolved
+from atd.run_options import chosen
 
 __all__ = ["SCALES", "Scale", "Setting"]
 
@@ -80,6 +84,17 @@ class Setting:
             return name
         digest = hashlib.sha256("\0".join(self.overrides).encode("utf-8", "surrogatepass"))
         return f"{name}-{digest.hexdigest()[:8]}"
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """Of its options: an edited config has another."""
+        options = chosen(load(self.config, [*SCALES[self.scale].options, *self.overrides]))
+        return hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()
+
+    def made(self, run: Mapping[str, Any]) -> bool:
+        """Whether a row of this name is of this config; older ones do not tell its options."""
+        config, digest = run.get("config", self.config), run.get("setting_sha256", self.digest)
+        return bool(config == self.config and digest == self.digest)
 
     def options_of(self, kind: str) -> list[str]:
         """Options of a kind that are not its defaults."""

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from atd.config import Config
+from atd.config import Config, load
 from atd.data.sources import source_name
 from atd.errors import UserError
 from atd.evaluation.judgement import judge_detector
@@ -127,8 +127,11 @@ def _reproduce(order: Order, methods: Mapping[str, Method], shown: Shown) -> Non
 def _settings(order: Order, methods: Mapping[str, Method]) -> list[Setting]:
     """That of the order and, where the paper has CIFAR-100 as well, the same with its images."""
     setting, second = order.setting, "data.id=cifar100"
+    if setting.scale != "paper" or methods is ABLATIONS:
+        return [setting]
+    data = load(setting.config, setting.overrides).data
     named = any(words.startswith("data.id=") for words in setting.overrides)
-    if setting.scale != "paper" or named or methods is ABLATIONS:
+    if named or data.id != "cifar10" or data.id_test:  # those of torchvision, with its test images
         return [setting]
     return [setting, dataclasses.replace(setting, overrides=(*setting.overrides, second))]
 
@@ -157,18 +160,19 @@ def _measure_all(order: Order, methods: Mapping[str, Method], shown: Shown) -> N
         except UserError as error:  # of this method: the images and the network are there
             return {**told, "refused": str(error)}
 
-    _take_over(order.output, {row: _options(methods[name]) for row, name in names.items()})
+    _take_over(order.output, setting, {row: _options(methods[name]) for row, name in names.items()})
     run_missing(
         order.output,
         names,
         order.seeds,
+        setting=setting,
         configure=lambda row, seed: shop.config(methods[names[row]], seed),
         measure=measure,
         page=lambda runs: page(runs, shown),
     )
 
 
-def _take_over(output: Path, wanted: Mapping[str, list[str]]) -> None:
+def _take_over(output: Path, setting: Setting, wanted: Mapping[str, list[str]]) -> None:
     """Takes rows from the other tables beside this one: some methods stand in several."""
     file = output.with_suffix(".json")
     runs = finished_runs(file)
@@ -176,7 +180,9 @@ def _take_over(output: Path, wanted: Mapping[str, list[str]]) -> None:
         key: run
         for other in ("table1", "table3", "table5")
         for key, run in finished_runs(file.with_name(f"{other}.json")).items()
-        if run.get("options") == wanted.get(key.rpartition("/")[0]) and "refused" not in run
+        if run.get("options") == wanted.get(key.rpartition("/")[0])
+        and setting.made(run)
+        and "refused" not in run
     }
     if found.keys() - runs.keys():
         write(file, json.dumps({**found, **runs}, indent=1))

@@ -6,7 +6,7 @@ import statistics
 from functools import partial
 
 from atd.attacks.objective import Attacked
-from atd.attacks.pgd import fgsm
+from atd.attacks.pgd import pgd
 from atd.attacks.suite import Member, Situation, member
 from atd.attacks.suite.transfer import Transfer
 from atd.attacks.transfer import transfer
@@ -47,7 +47,8 @@ class _TransferredFgsm(Transfer):
 
     def run(self, given: Situation) -> Attacked:
         """Attacks one source and tries what was found."""
-        attack = partial(fgsm, **given.ball)
+        # As in the paper, the step is taken whether it hurts the source or not.
+        attack = partial(pgd, steps=1, step_size=given.epsilon, keep="last", **given.ball)
         source = given.sources[given.restart]
         return transfer(source, given.objective, given.images, attack=attack)
 
@@ -87,6 +88,7 @@ def reproduce_table2(order: Order) -> None:
         order.output,
         names,
         order.seeds,
+        setting=setting,
         configure=lambda row, seed: shop.config(COMPARED.get(names[row], DEFAULT), seed),
         measure=measure,
         page=page,

@@ -84,6 +84,19 @@ def test_mistakes_are_one_line(fail, tmp_path, words, message):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("what", ["table1", "findings", "own_images", "figure4"])
+def test_kinds_are_refused_where_rows_have_other_names(fail, tmp_path, what):
+    message = fail(what, "--kinds", "msp", "--work", tmp_path, "--output", tmp_path / "page.md")
+    assert f"--kinds: {what} has rows of its own; leave --kinds out" in message
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["gaia_z:share", "energy@oe"])
+def test_speeds_are_of_kinds_as_they_are(fail, asked, kind):
+    assert f"--kinds={kind}: unknown; the nearest is " in fail("speeds", "--kinds", kind)
+    assert not asked
+
+
 def test_a_launcher_is_refused(fail, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert "runs in one process" in fail("detectors")

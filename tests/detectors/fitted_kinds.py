@@ -92,6 +92,7 @@ def fit(detector):
 
 def train(detector):
     """Stands in for a kind's own training: the parts besides the backbone learn ID from OOD."""
+    detector.set_statistics(detector.features(id_images(40, seed=100)[0]))
     own = [p for name, p in detector.named_parameters() if not name.startswith("backbone.")]
     optimiser = torch.optim.Adam(own, 1e-3)
     for step in range(30):

@@ -237,7 +237,7 @@ def test_its_info_is_true(kind, detector, images):
         before = state_of(fresh)
         assert fresh.fit(fit_data(), seed=0) is fresh
         assert same(state_of(fresh), before)
-    elif "training" not in info.needs:
+    else:
         with pytest.raises(UserError, match="fit"):
             fresh(images)
         with pytest.raises(UserError, match="fit"):
@@ -245,10 +245,10 @@ def test_its_info_is_true(kind, detector, images):
 
 
 def test_what_it_needs_it_asks_for(kind, detector):
-    needs = detector.info.needs - {"training"} if "training" in detector.info.needs else None
+    needs = detector.info.needs
     unlabelled = [(images, torch.full_like(labels, -1)) for images, labels in fit_data().id]
     lacking = {"labels": {"id": unlabelled}, "outliers": {"outliers": None}, "fitting": {"id": []}}
-    for need in (detector.info.needs if needs is None else {"fitting"}) - {"logits"}:
+    for need in set() if "training" in needs else needs - {"logits"}:
         with pytest.raises(UserError) as error:
             unfitted(kind).fit(fit_data(**lacking[need]), seed=0)
         line_of(error)

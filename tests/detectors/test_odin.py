@@ -6,6 +6,8 @@ import pytest
 import torch
 from flat import Flat, flat, sample
 
+from atd.config.ranges import OptionError
+from atd.detectors.energy import Energy
 from atd.detectors.msp import MaximumSoftmax
 from atd.detectors.odin import ODIN
 
@@ -25,3 +27,11 @@ def test_without_either_it_is_the_maximum_softmax_probability():
     images, _ = sample(30, apart=0.3)
     plain = flat(ODIN, temperature=1, perturbation=0).logits(images)
     torch.testing.assert_close(plain.detach(), flat(MaximumSoftmax).logits(images))
+
+
+@pytest.mark.parametrize("kind", [Energy, ODIN])
+def test_temperatures_at_which_scores_are_lost_are_refused(kind):
+    images, _ = sample(200, apart=0.3)
+    assert len(flat(kind, temperature=1000).logits(images).unique()) > 190
+    with pytest.raises(OptionError, match=r"detector\.temperature=1001"):
+        flat(kind, temperature=1001)

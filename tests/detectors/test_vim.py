@@ -32,6 +32,16 @@ def test_the_same_as_pytorch_ood(dimension):
     )
 
 
+@pytest.mark.parametrize(
+    ("size", "dimension"),
+    [(9, 4), (512, 256), (513, 512), (768, 512), (1024, 512), (2047, 512), (2048, 1000)],
+)
+def test_the_usual_dimension_is_the_authors(size, dimension):
+    backbone = Flat()
+    backbone.embedding_dim = size
+    assert flat(VirtualLogit, backbone).dimension == dimension
+
+
 def test_what_does_not_fit_the_backbone_is_refused():
     with pytest.raises(UserError, match=r"detector\.dimension=9: .* 9 dimensions; .* most 8"):
         flat(VirtualLogit, dimension=9)

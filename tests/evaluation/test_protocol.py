@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 from pathlib import Path
@@ -235,6 +236,19 @@ def test_stopping_early_changes_no_metric(convolutional, splits, settings, monke
     assert not np.array_equal(short.id_test.attacked, whole.id_test.attacked)
     for key in ("datasets", "mean", "mean_near", "threshold", "checks", "curves"):
         assert short.results.to_json()[key] == whole.results.to_json()[key], key
+
+
+def test_baselines_are_not_compiled(convolutional, splits, settings, monkeypatch) -> None:
+    compiled = []
+
+    def record(detector):
+        compiled.append(detector)
+        return contextlib.nullcontext()
+
+    monkeypatch.setattr("atd.evaluation.judgement.compiled_logits", record)
+    settings = dataclasses.replace(settings, compiled=True)
+    evaluate(convolutional, splits, settings, name="toy", baselines={"other": Brightness()})
+    assert compiled == [convolutional]
 
 
 def test_a_compiled_detector_is_judged_alike(convolutional, splits, settings, monkeypatch) -> None:

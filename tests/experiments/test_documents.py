@@ -1,4 +1,4 @@
-"""Every document of the paper's tables is what its command makes of the runs beside it."""
+"""Every document of tables is what its command makes of the runs beside it."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from atd.experiments import attack_target, findings, tables, transferred
+from atd.experiments import attack_target, findings, own_images, tables, transferred
 from atd.experiments.missing import finished_runs
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = {
     "findings": findings.page,
+    "own_images": lambda runs, output: own_images.page(runs),
     "table1": lambda runs, output: tables.page(runs, tables.TABLE1),
     "table2": lambda runs, output: transferred.page(runs),
     "table3": lambda runs, output: tables.page(runs, tables.TABLE3),

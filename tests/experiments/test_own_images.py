@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from atd.config import load
 from atd.errors import UserError
 from atd.evaluation.results import Provenance
 from atd.experiments import own_images
@@ -66,6 +67,30 @@ def test_every_set_meets_far_near_and_unseen_kinds_but_never_itself(order, monke
     assert own_images._config(order, "apples", 0).run.budget == ""
 
 
+def test_plain_takes_its_steps_from_what_the_backbone_gets():
+    planned = ["pretrain.helper_min_steps=500", "pretrain.min_steps=1826"]  # as a budget plans
+    for objective, steps in (("hat", 1500), ("adversarial", 1826), ("standard", 1826)):
+        config = load("configs/folder.yaml", [*planned, f"pretrain.objective={objective}"])
+        assert own_images._plain_steps(config) == steps
+
+
+def test_rows_of_other_images_are_refused_and_a_new_set_adds_a_row(order, monkeypatch):
+    measured = []
+    monkeypatch.setattr(own_images, "page", lambda runs: ", ".join(runs))
+    monkeypatch.setattr(own_images, "_measured", lambda config, far: measured.append(far) or {})
+    reproduce_own_images(order)
+    for place, part in enumerate(("id/red", "id/green")):
+        pictures(order.data / "plums" / part, 12, seed=place)
+    reproduce_own_images(order)
+    assert len(measured) == 3
+    moved = order.data.rename(order.data.with_name("moved"))
+    reproduce_own_images(dataclasses.replace(order, data=moved))
+    assert len(measured) == 3
+    (moved / "far" / "places" / "0.png").unlink()
+    with pytest.raises(UserError, match=r"its row folder-smoke-\w+/apples/0 is of other images"):
+        reproduce_own_images(dataclasses.replace(order, data=moved))
+
+
 def test_what_is_missing_is_named(order, tmp_path):
     with pytest.raises(UserError, match=r"--data: name a folder with NAME/id"):
         reproduce_own_images(dataclasses.replace(order, data=None))
@@ -114,6 +139,8 @@ def test_the_page_has_targets_and_means_over_seeds():
     assert "| *target* | " in page
     assert "* apples: places 90.0 / 90.0" in page
     assert "own_images --data DIR --scale small" in page
+    newer = own_images_page([dataclasses.replace(row, plain_steps=300)])
+    assert "stem 2, 100/200/300 (plain 300) |" in newer
     without = dataclasses.replace(row, accuracy={"plain": 0.97, "robust": 0.9})
     assert "|  / 97.0 / 90.0 |" in own_images_page([without]), "trained without a helper"
 
@@ -126,7 +153,7 @@ def test_rows_are_measured_once_and_written(order):
     assert {key.split("/", 1)[1] for key in found} == {"apples/0", "pears/0"}
     row = next(iter(found.values()))
     assert set(row["accuracy"]) == {"helper", "plain", "robust"}
-    assert row["classes"] == 2
+    assert (row["classes"], row["plain_steps"]) == (2, 1)
     assert set(row["sets"]) >= {"places", "near", "photo"}
     before = order.output.with_suffix(".json").read_bytes()
     reproduce_own_images(order)

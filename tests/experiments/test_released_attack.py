@@ -44,6 +44,20 @@ def test_an_image_that_it_is_sure_of_stays_where_the_noise_put_it():
     assert (found.attacked == -1).all()
 
 
+def test_it_runs_without_tf32(monkeypatch):
+    seen = set()
+
+    class Probe(Brightness):
+        def forward(self, images):
+            seen.add(torch.backends.cudnn.allow_tf32)
+            return super().forward(images)
+
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    attack_as_released(Probe(), grey("grey", 100, 150, 5), SETTINGS, is_ood=False)
+    assert seen == {False}
+    assert torch.backends.cudnn.allow_tf32
+
+
 def test_batches_change_nothing():
     images, detector = grey("grey", 60, 200, 7), Shifted(-5.0)
     whole = dataclasses.replace(SETTINGS, batch_size=100)

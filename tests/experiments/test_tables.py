@@ -112,6 +112,12 @@ def test_table_1_has_both_id_sets_and_the_papers_numbers_beside(made, tmp_path):
     assert [row[1:3] for row in made[4:]] == [("adversarial", "mahalanobis")] * 2
 
 
+@pytest.mark.parametrize("config", ["digits", "cifar10", "cifar100"])
+def test_no_images_are_added_to_a_config_of_other_images(config, tmp_path):
+    setting = Setting(f"configs/{config}.yaml", "paper")
+    assert tables._settings(order(setting, tmp_path), COMPARED) == [setting]
+
+
 def test_a_part_of_a_table_says_what_it_lacks_and_quotes_nothing(made, tmp_path):
     some = dict(list(ABLATIONS.items())[:2])
     tables._reproduce(order(DIGITS, tmp_path), some, TABLE3)
@@ -133,6 +139,17 @@ def test_methods_of_several_tables_are_measured_once(made, tmp_path):
     shared = kept[0].keys() & kept[1].keys()
     assert {key.split("/")[1] for key in shared} == ATOM.keys() - {"ATOM"}
     assert all(kept[0][key] == kept[1][key] for key in shared)
+
+
+def test_rows_of_another_config_are_not_taken_from_other_tables(made, tmp_path):
+    first = dataclasses.replace(order(DIGITS, tmp_path), output=tmp_path / "table3.md")
+    reproduce_table3(first)
+    file = tmp_path / "table3.json"
+    runs = json.loads(file.read_text())
+    file.write_text(json.dumps({key: {**runs[key], "setting_sha256": "x"} for key in runs}))
+    second = dataclasses.replace(first, output=tmp_path / "table5.md")
+    tables._reproduce(second, ATOM, TABLE3)
+    assert len(made) == len(ABLATIONS) + len(ATOM)
 
 
 def test_damaged_rows_are_one_line(made, tmp_path):
