@@ -30,7 +30,7 @@ def test_onnx_is_at_least_as_fast_as_torch_and_int8_is_judged_under_attack():
 
 @pytest.mark.slow
 def test_every_form_is_timed(tiny_run, tmp_path, monkeypatch):
-    pytest.importorskip("onnxscript", reason='ONNX is optional: pip install "atd[onnx]"')
+    pytest.importorskip("onnxscript", reason="ONNX is optional: requirements-dev.txt")
     output = tmp_path / "export.md"
     # Compiling takes a minute.
     forms = {form: file for form, file in FILES.items() if form != "compiled"}

@@ -126,7 +126,7 @@ def detector(pictures, tmp_path_factory):
 @pytest.fixture(scope="session")
 def exported(detector):
     """The folder of an export to ONNX."""
-    pytest.importorskip("onnxscript", reason='ONNX is optional: pip install "atd[onnx]"')
+    pytest.importorskip("onnxscript", reason="ONNX is optional: requirements-dev.txt")
     return export_detector(detector.folder, detector.folder.parent / "export", ["onnx"])
 
 

@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(scope="module")
 def written(detector, tmp_path_factory, need, program):
     """What the command wrote, with ONNX Runtime from npm."""
-    pytest.importorskip("onnxscript", reason='ONNX is optional: pip install "atd[onnx]"')
+    pytest.importorskip("onnxscript", reason="ONNX is optional: requirements-dev.txt")
     npm, tmp_path = program("npm"), tmp_path_factory.mktemp("page")
     shutil.copytree(
         ROOT / "examples" / "web",
