@@ -44,7 +44,7 @@ def to_8_bits(image: Image.Image, scale: Scale) -> Image.Image:
         return Image.fromarray(_scaled(_deep_png(image), False, scale))
     if remarks := remarks_of():
         bands = image.split()[: 1 if image.mode == "LA" else 3]
-        remarks.note_depth(max(band.getextrema()[1] for band in bands) / 255, False)
+        remarks.note_depth(max(int(np.asarray(band).max()) for band in bands) / 255, False)
     return image
 
 
