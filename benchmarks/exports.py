@@ -236,9 +236,9 @@ What may surprise:
 
 The small network is that of `python train.py`, and takes about three minutes; the large one, of ten
 minutes, is `checkpoints/cifar10/detector`, whose images lie in `data/`. Where no SHA-256 is told,
-it is the detector of commit 9b11161, which is no longer shipped: the one that is has the same network,
-which its times depend on, but other weights, and so another AUROC. Which kinds can be exported is
-told in [export_kinds.md](export_kinds.md)."""
+it is the detector of commit 9b11161, which is no longer shipped: the one that is has the same
+network, which its times depend on, but other weights, and so another AUROC. Which kinds can be
+exported is told in [export_kinds.md](export_kinds.md)."""
 
 
 if __name__ == "__main__":
