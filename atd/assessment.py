@@ -221,6 +221,7 @@ def assess(
     conditions: Sequence[Condition],
     *,
     downloads: bool,
+    command: str,
 ) -> list[Evaluation]:
     """Evaluates the detectors that a command named, writes reports and says what came out.
 
@@ -231,6 +232,7 @@ def assess(
         conditions: What will be required of the results; sets and radii that they name must
             be there.
         downloads: Whether test sets may be downloaded.
+        command: What a person types to repeat this.
 
     Returns:
         The evaluations, in the order of the detectors.
@@ -263,6 +265,7 @@ def assess(
         config,
         paths=candidates.paths,
         backbone=candidates.backbone,
+        command=command,
     )
     if processes.is_main:
         for evaluation, report in zip(found, candidates.reports.values(), strict=True):

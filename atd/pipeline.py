@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -203,6 +204,7 @@ def _evaluate(run: RunState) -> None:
         progress=run.processes.is_main,
     )
     name = detector.config.name
+    words = ["python", "evaluate.py", run.folder.detector, "--config", run.folder.config]
     (found,) = evaluate_detectors(
         {name: detector},
         EvaluationSets.of(splits),
@@ -210,6 +212,7 @@ def _evaluate(run: RunState) -> None:
         run.config,
         paths={name: run.folder.detector},
         backbone=run.backbone,
+        command=shlex.join(map(str, words)),
     )
     detector.config = dataclasses.replace(
         detector.config,

@@ -82,6 +82,7 @@ def measure(folder: Path, *, starts: int, seconds: float) -> dict[str, Any]:
         times = {str(count): _times(sides, [count, *shape], seconds) for count in BATCHES}
         return {
             "name": detector.config.name,
+            "weights_sha256": detector.config.weights_sha256,
             "shape": shape,
             "rounded": rounded,
             "forms": {
@@ -164,6 +165,8 @@ def page(found: dict[str, Any]) -> str:
 def _lines(found: dict[str, Any]) -> Iterator[str]:
     for item in found["detectors"]:
         yield f"\n## {item['name']}, images of {' x '.join(map(str, item['shape']))}\n"
+        if digest := item.get("weights_sha256"):
+            yield f"Weights: SHA-256 `{digest}`.\n"
         yield f"| form | {' | '.join(f'batch {count}' for count in BATCHES)} | start, s | MiB |"
         yield "|---|" + "---:|" * (len(BATCHES) + 2)
         for form, row in item["forms"].items():
@@ -232,8 +235,10 @@ What may surprise:
     python -m benchmarks.exports DETECTOR ... --output docs/export.md
 
 The small network is that of `python train.py`, and takes about three minutes; the large one, of ten
-minutes, is `checkpoints/cifar10/detector`, whose images lie in `data/`. Which kinds can be exported
-is told in [export_kinds.md](export_kinds.md)."""
+minutes, is `checkpoints/cifar10/detector`, whose images lie in `data/`. Where no SHA-256 is told,
+it is the detector of commit 9b11161, which is no longer shipped: the one that is has the same
+network, which its times depend on, but other weights, and so another AUROC. Which kinds can be
+exported is told in [export_kinds.md](export_kinds.md)."""
 
 
 if __name__ == "__main__":

@@ -75,6 +75,7 @@ def folder(tiny_run, tmp_path):
         photo(tmp_path / "scans" / f"{index}.png")
     for index in range(40):
         photo(tmp_path / "my" / "images" / f"class{index % 2}" / f"{index}.png")
+        photo(tmp_path / "new" / "images" / f"{index}.png")
         photo(tmp_path / "other" / "images" / f"{index}.png")
     return tmp_path
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 
 from atd.commands.parser import Parser
@@ -87,9 +88,13 @@ def _evaluate(named: list[str], overrides: list[str], given: argparse.Namespace)
     candidates.claim(given.output, config)
     downloads = may_download(given.config, overrides)
     set_threads(config.run.threads)
+    source = ["--config", given.config] if given.config else []
+    command = shlex.join(["python", "evaluate.py", *named, *source, *overrides])
     processes = Processes(config.run.device, config.run.timeout_minutes)
     with in_contact(processes, lambda: "the evaluation"):
-        found = assess(candidates, config, processes, conditions, downloads=downloads)
+        found = assess(
+            candidates, config, processes, conditions, downloads=downloads, command=command
+        )
         processes.close()
     if lines := unmet_by_any(conditions, [item.results for item in found]):
         print("\n".join(f"not met: {printable(line)}" for line in lines), file=sys.stderr)

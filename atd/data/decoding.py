@@ -22,7 +22,7 @@ from atd.data.deep import to_8_bits
 from atd.data.remarks import remarks_of
 from atd.errors import UserError, printable
 
-__all__ = ["UnreadableImage", "decode", "endings", "read_image", "shorter_side"]
+__all__ = ["UnreadableImage", "decode", "endings", "formats", "read_image", "shorter_side"]
 
 _FORMATS = (
     "AVIF", "BMP", "DIB", "GIF", "HEIF", "JPEG", "JPEG2000", "MPO", "PCX", "PNG", "PPM", "SGI",
@@ -126,7 +126,7 @@ def read_image(path: str, channels: int, size: int, scale: Scale = "auto") -> Te
     if remarks := remarks_of():
         remarks.reading(path)
     try:
-        with _regular(path) as file, Image.open(file, formats=_formats()) as image:
+        with _regular(path) as file, Image.open(file, formats=formats()) as image:
             pixels = image.width * image.height
             needed = memory(image, pixels)
             if needed > LIMIT:
@@ -151,7 +151,7 @@ def read_image(path: str, channels: int, size: int, scale: Scale = "auto") -> Te
 def shorter_side(path: str) -> int:
     """The shorter side of an image in pixels, by its header; 0 where that cannot be read."""
     try:
-        with _regular(path) as file, Image.open(file, formats=_formats()) as image:
+        with _regular(path) as file, Image.open(file, formats=formats()) as image:
             return min(image.size)
     except Exception:  # as in `read_image`, which tells of it
         return 0
@@ -190,7 +190,7 @@ def _endless_header(beginning: bytes) -> bool:
 
 
 @functools.cache
-def _formats() -> tuple[str, ...]:
+def formats() -> tuple[str, ...]:
     """The names of those formats that this Pillow can decode."""
     Image.init()
     if importlib.util.find_spec("pillow_heif"):
@@ -203,6 +203,5 @@ def _formats() -> tuple[str, ...]:
 @functools.cache
 def endings() -> frozenset[str]:
     """The file name extensions of these formats, in lower case with their dot."""
-    formats = _formats()
     known = Image.registered_extensions().items()
-    return frozenset(ending for ending, kind in known if kind in formats)
+    return frozenset(ending for ending, kind in known if kind in formats())

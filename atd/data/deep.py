@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -43,15 +43,35 @@ def to_8_bits(image: Image.Image, scale: Scale) -> Image.Image:
     if scale not in ("auto", "16bit"):
         return Image.fromarray(_scaled(_deep_png(image), False, scale))
     if remarks := remarks_of():
-        colours = np.asarray(image)[..., : 1 if image.mode == "LA" else 3]
-        remarks.note_depth(float(colours.max(initial=0)) / 255, False)
+        bands = image.split()[: 1 if image.mode == "LA" else 3]
+        remarks.note_depth(max(int(np.asarray(band).max()) for band in bands) / 255, False)
     return image
 
 
 def _is_deep_colour(image: Image.Image) -> bool:
-    """Whether Pillow drops the low byte of each channel; only the decoder's name tells it."""
-    tiles = getattr(image, "tile", None) or []
-    return any(";16" in str(tile[3]) for tile in tiles)
+    """Whether Pillow drops the low byte of each channel; only the decoders tell it."""
+    return any(
+        ";16" in str(tile[3])
+        or tile[0] == "SGI16"
+        or (tile[0].startswith("ppm") and _maximum(tile[3]) > 255)
+        or (tile[0] == "jpeg2k" and _bits_of_jpeg2000(image.fp) > 8)  # type: ignore[attr-defined]
+        for tile in getattr(image, "tile", None) or []
+    )
+
+
+def _maximum(arguments: object) -> int:
+    """The value of white in a netpbm file, by the arguments of its decoder."""
+    return arguments[1] if isinstance(arguments, tuple) and arguments[1:] else 0
+
+
+def _bits_of_jpeg2000(file: IO[bytes]) -> int:
+    """The most bits of a channel, by the marker SIZ of the codestream."""
+    position = file.tell()
+    file.seek(0)
+    _, _, header = file.read(2**22).partition(b"\xff\x4f\xff\x51")
+    file.seek(position)  # Pillow goes on where it was
+    depths = header[38 : 38 + 3 * int.from_bytes(header[36:38]) : 3]
+    return max(((depth & 127) + 1 for depth in depths), default=0)
 
 
 def _deep_png(image: Image.Image) -> NDArray[np.uint16]:

@@ -15,6 +15,7 @@ from atd.deciding.choice import Choice, choose, share_words
 from atd.deciding.follow import followed, marked_card, report_of, update_report
 from atd.deciding.order import CalibrateOrder
 from atd.deciding.scored import Scored, calibration_sample, score_named, worst_scores
+from atd.deciding.trained_on import overlap
 from atd.detectors.amending import amend_detector
 from atd.detectors.base import Detector
 from atd.errors import UserError
@@ -50,6 +51,8 @@ def calibrate(order: CalibrateOrder) -> list[str]:
         raise UserError(f"{folder}: no such folder; a threshold is stored in a folder of one's own")
     detector = Detector.from_pretrained(folder, "cuda" if use_gpu else "cpu")
     former = detector.threshold
+    if seen := overlap(detector.config.training, order.id):
+        notice(seen)
     inside, outside = (
         score_named(detector, names, option, null=order.null) if names else None
         for names, option in ((order.id, "--id"), (order.ood, "--ood"))

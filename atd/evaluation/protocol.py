@@ -63,6 +63,7 @@ def evaluate(
     sources: Mapping[str, Detector] | None = None,
     config: Config | None = None,
     left_out: Sequence[str] = (),
+    command: str = "",
 ) -> Evaluation:
     """Judges a detector, clean and under attack, and its baselines in the same way.
 
@@ -76,6 +77,7 @@ def evaluate(
         sources: Detectors that adversarial images are transferred from; the baselines are too.
         config: The run's options, for provenance.
         left_out: What was asked for and could not be done, with the reasons.
+        command: What a person types to repeat this, for the record.
 
     Returns:
         Results and scores, equal on every process.
@@ -133,6 +135,7 @@ def evaluate(
         checks=found.checks,
         verdict=found.verdict,
         certificate=certificate,
+        command=command,
         left_out=tuple(missing),
         provenance=facts,
     )

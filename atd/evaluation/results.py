@@ -193,6 +193,7 @@ class Results:
         curves: AUROC against the strength of the attack; empty in the oldest results.
         certificate: What no attack in L2 can take away, where that was asked for.
         left_out: What was not done though it was asked for, each with the reason.
+        command: The command that repeats the evaluation; empty in older results and from Python.
     """
 
     schema: int
@@ -214,6 +215,7 @@ class Results:
     curves: Curves = field(default_factory=Curves)
     certificate: Certificate | None = None
     left_out: tuple[str, ...] = ()
+    command: str = ""
 
     @property
     def certificate_is_void(self) -> bool:

@@ -26,6 +26,7 @@ def evaluate_detectors(
     *,
     paths: Mapping[str, Path | str] | None = None,
     backbone: Backbone | None = None,
+    command: str = "",
 ) -> list[Evaluation]:
     """Evaluates detectors on the same sets with the same attack.
 
@@ -39,6 +40,7 @@ def evaluate_detectors(
         config: All options.
         paths: Where the detectors lie, for the record.
         backbone: The backbone of a single detector with its classifier, for the baselines.
+        command: What a person types to repeat this, for the record.
 
     Returns:
         The evaluations, in the order of the detectors.
@@ -68,6 +70,7 @@ def evaluate_detectors(
             sources={other: found for other, found in detectors.items() if other != name},
             config=config,
             left_out=left_out,
+            command=command,
         )
         for name, detector in detectors.items()
     ]

@@ -138,5 +138,5 @@ def _limits(results: Results) -> str:
 Numbers under attack are what these attacks found, not what no attack can: a better one may find
 more. Images unlike any of the OOD sets above may behave otherwise, and so does another camera.
 
-Made with seed {made.seed} at commit {escaped(str(made.commit))}; all options, and the SHA-256 of
+Judged with seed {made.seed} at commit {escaped(str(made.commit))}; all options, and the SHA-256 of
 the weights, are in `config.json`."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 
 from atd.evaluation.results import Dataset, Means, Results
@@ -122,7 +121,7 @@ def _shares(values: MeanMetrics) -> list[float]:
 
 
 def origin(results: Results) -> Section:
-    """The command that repeats the evaluation, and everything else it depends on."""
+    """The command that was given, where it is known, and everything else it depends on."""
     facts = results.provenance
     versions = ", ".join(f"{name} {version}" for name, version in facts.versions.items())
     rows = {
@@ -140,24 +139,8 @@ def origin(results: Results) -> Section:
     }
     files = ("All numbers are in ", code("results.json"), ", every image's raw scores in ")
     blocks: list[Block] = [
-        Command(_command(results)),
+        *([Command(results.command)] if results.command else []),
         Table(["", ""], list(rows.items()), left=(0, 1)),
         Paragraph((*files, code("scores.npz"), ".")),
     ]
     return Section("Where this comes from", blocks)
-
-
-def _command(results: Results) -> str:
-    attack, seed = results.attack, results.provenance.seed
-    options: dict[str, object] = {"epsilon": attack.epsilon}
-    if attack.tier == "custom":
-        options |= {"steps": attack.steps, "restarts": attack.restarts}
-    else:
-        options |= {"tier": attack.tier}
-    if attack.norm != "linf":
-        options |= {"norm": attack.norm}
-    words = [f"evaluate.{key}={value}" for key, value in options.items()] + [f"run.seed={seed}"]
-    if results.protocol != "custom":
-        words.append(f"data.protocol={results.protocol}")
-    folder = shlex.quote(results.detector.path) if results.detector.path else "DETECTOR"
-    return " ".join(["python evaluate.py", folder, *words])

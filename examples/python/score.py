@@ -19,6 +19,12 @@ import onnxruntime
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+FORMATS = (
+    "AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "MPO", "PCX", "PNG", "PPM", "SGI", "TGA",
+    "TIFF", "WEBP",
+)  # fmt: skip
+"""What `atd.score` reads; for others Pillow may start a program (EPS), or show one size of many."""
+
 
 class Detector:
     """An ONNX file, and what its metadata tells."""
@@ -47,8 +53,7 @@ def prepare(image: Image.Image, channels: int, size: int) -> NDArray[np.uint8]:
     Raises:
         ValueError: More than 8 bits a channel, whose scale only `atd.score` knows.
     """
-    deep = any(";16" in str(tile[3]) for tile in getattr(image, "tile", []))
-    if deep or image.mode[0] in "IF":
+    if image.mode[0] in "IF" or any(is_deep(image, *tile) for tile in getattr(image, "tile", [])):
         raise ValueError("more than 8 bits a channel; convert it to 8 bits")
     image = ImageOps.exif_transpose(image)
     if image.has_transparency_data:
@@ -60,11 +65,26 @@ def prepare(image: Image.Image, channels: int, size: int) -> NDArray[np.uint8]:
     return np.asarray(image).reshape(size, size, channels).transpose(2, 0, 1)
 
 
+def is_deep(image: Image.Image, codec: str, _: object, offset: object, arguments: object) -> bool:
+    """Whether a decoder of Pillow drops what a channel has beyond 8 bits."""
+    if codec.startswith("ppm") and isinstance(arguments, tuple):
+        return int(arguments[1]) > 255
+    if codec == "jpeg2k":  # only the header of the codestream tells it
+        position = image.fp.tell()
+        image.fp.seek(0)
+        _, _, header = image.fp.read(2**22).partition(b"\xff\x4f\xff\x51")
+        image.fp.seek(position)
+        return any(depth & 127 > 7 for depth in header[38 : 38 + 3 * header[37] : 3])
+    return codec == "SGI16" or ";16" in str(arguments)
+
+
 def rows(detector: Detector, paths: list[str]) -> Iterator[dict[str, object]]:
     """A row an image; one that cannot be read is never taken for in-distribution."""
+    Image.init()
+    formats = [name for name in FORMATS if name in Image.OPEN]
     for path in paths:
         try:
-            with Image.open(path) as image:
+            with Image.open(path, formats=formats) as image:
                 score = detector.score(image)
             if not math.isfinite(score):
                 raise ValueError(f"the score is not finite ({score})")

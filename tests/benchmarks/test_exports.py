@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import sys
@@ -30,7 +31,7 @@ def test_onnx_is_at_least_as_fast_as_torch_and_int8_is_judged_under_attack():
 
 @pytest.mark.slow
 def test_every_form_is_timed(tiny_run, tmp_path, monkeypatch):
-    pytest.importorskip("onnxscript", reason='ONNX is optional: pip install "atd[onnx]"')
+    pytest.importorskip("onnxscript", reason="ONNX is optional: requirements-dev.txt")
     output = tmp_path / "export.md"
     # Compiling takes a minute.
     forms = {form: file for form, file in FILES.items() if form != "compiled"}
@@ -46,10 +47,13 @@ def test_every_form_is_timed(tiny_run, tmp_path, monkeypatch):
     exports.main()
     (found,) = json.loads(output.with_suffix(".json").read_text("utf-8"))["detectors"]
     assert list(found["forms"]) == list(forms)
+    weights = (folder / "model.safetensors").read_bytes()
+    assert found["weights_sha256"] == hashlib.sha256(weights).hexdigest()
     for row in found["forms"].values():
         assert all(batch["ms"]["median"] > 0 for batch in row["batches"].values())
         assert row["start"]["median"] > 0
         assert row["mib"][0] <= row["mib"][1]
     text = output.read_text("utf-8")
+    assert f"Weights: SHA-256 `{found['weights_sha256']}`." in text
     assert all(f"| {form} | " in text for form in (*forms, "float32", "int8"))
     assert f"L-infinity {found['rounded']['attack']['epsilon']} by PGD" in text

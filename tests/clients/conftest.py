@@ -83,6 +83,10 @@ def pictures(tmp_path_factory):
     (folder / "broken, with a thumbnail.jpg").write_bytes(whole[:20] + segment + whole[20:9000])
     (folder / "broken.png").write_bytes((folder / "noise.png").read_bytes()[:5000])
     (folder / "=formula, no picture.png").write_text("no picture")
+    with (folder / "icon, named otherwise.png").open("wb") as file:
+        photo.resize((64, 64)).save(file, "ICO")
+    with (folder / "PostScript, named otherwise.jpg").open("wb") as file:
+        photo.save(file, "EPS")
     inner = folder / "inner"
     inner.mkdir()
     photo.rotate(90, expand=True).save(inner / "first.jpg")
@@ -122,7 +126,7 @@ def detector(pictures, tmp_path_factory):
 @pytest.fixture(scope="session")
 def exported(detector):
     """The folder of an export to ONNX."""
-    pytest.importorskip("onnxscript", reason='ONNX is optional: pip install "atd[onnx]"')
+    pytest.importorskip("onnxscript", reason="ONNX is optional: requirements-dev.txt")
     return export_detector(detector.folder, detector.folder.parent / "export", ["onnx"])
 
 

@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(scope="module")
 def written(detector, tmp_path_factory, need, program):
     """What the command wrote, with ONNX Runtime from npm."""
-    pytest.importorskip("onnxscript", reason='ONNX is optional: pip install "atd[onnx]"')
+    pytest.importorskip("onnxscript", reason="ONNX is optional: requirements-dev.txt")
     npm, tmp_path = program("npm"), tmp_path_factory.mktemp("page")
     shutil.copytree(
         ROOT / "examples" / "web",
@@ -233,6 +233,7 @@ def test_what_a_browser_reads_otherwise_is_refused(browser, address, tmp_path):
     pictures = {
         "cmyk.jpg": ("a CMYK picture", Image.fromarray(noise, "CMYK"), {}),
         "deep.png": ("more than 8 bits", Image.fromarray(noise[..., 0].astype(np.uint16)), {}),
+        "icon.png": ("of no format", Image.fromarray(noise), {"format": "ICO"}),
         "huge.png": ("too many pixels", Image.new("1", (20_000, 10_000)), {}),
         "turned.webp": (
             "turned by its EXIF",

@@ -130,6 +130,16 @@ def test_a_threshold_that_the_attacks_did_not_reach_marks_the_card(run, run_fold
     assert contents(run_folder / "report") == before
 
 
+def test_calibrating_with_the_training_images_is_told(folder, images, capsys):
+    file = folder / "config.json"
+    config = json.loads(file.read_text())
+    config["training"]["data"]["id"] = f"folder:{images / 'id'}"
+    file.write_text(json.dumps(config))
+    for name, told in (("id", True), ("ood", False)):
+        calibrate.main([str(folder), "--id", str(images / name)])
+        assert ("the detector was trained with data.id" in capsys.readouterr().err) is told
+
+
 def test_catch_flags_the_share_of_ood_images(run, folder, images):
     run(folder, "--id", images / "id", "--ood", images / "ood", "--catch", "0.9")
     found = Detector.from_pretrained(folder)

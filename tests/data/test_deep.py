@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from deep_files import WRITERS, sgi
 from deep_png import png
 from PIL import Image
 
@@ -46,6 +47,36 @@ def test_eight_bits_stay_as_they_are(tmp_path):
     Image.linear_gradient("L").save(tmp_path / "a.png")
     plain = read_image(str(tmp_path / "a.png"), 1, 256)
     assert torch.equal(read_image(str(tmp_path / "a.png"), 1, 256, "12bit"), plain)
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_colour_that_cannot_be_scaled_is_refused(tmp_path, kind):
+    values = np.random.default_rng(0).integers(0, 4096, (8, 8, 3)).astype(np.uint16)
+    (tmp_path / "a.img").write_bytes(WRITERS[kind](values))
+    with pytest.raises(UserError, match=r"a\.img: .*colour of 16 bits in a \w+ cannot be scaled"):
+        read_image(str(tmp_path / "a.img"), 3, 8, "12bit")
+
+
+@pytest.mark.parametrize("kind", ["PPM", "plain PPM", "SGI"])
+def test_colour_that_leaves_its_range_mostly_empty_is_told(tmp_path, kind, capsys):
+    values = np.random.default_rng(0).integers(0, 4096, (8, 8, 3)).astype(np.uint16)
+    (tmp_path / "a.img").write_bytes(WRITERS[kind](values))
+    assert "set data.scale=12bit" in settled(tmp_path, capsys)
+
+
+def test_grey_of_16_bits_in_an_sgi_is_told_by_all_its_pixels(tmp_path, capsys):
+    values = np.zeros((8, 8, 1), np.uint16)
+    values[:, 7] = 65535
+    (tmp_path / "a.img").write_bytes(sgi(values))
+    assert settled(tmp_path, capsys) == ""
+
+
+@pytest.mark.parametrize("kind", ["PPM", "SGI", "JPEG2000"])
+def test_colour_of_8_bits_is_not_scaled_in_any_format(tmp_path, kind):
+    image = Image.radial_gradient("L").convert("RGB").resize((8, 8))
+    image.save(tmp_path / "a.img", kind)
+    plain = read_image(str(tmp_path / "a.img"), 3, 8)
+    assert torch.equal(read_image(str(tmp_path / "a.img"), 3, 8, "12bit"), plain)
 
 
 def settled(folder, capsys, **options):

@@ -19,6 +19,7 @@ from atd.detectors.build import build_detector
 from atd.detectors.config import DetectorConfig
 from atd.detectors.external import External
 from atd.detectors.formats import FORMATS
+from atd.detectors.formats.int8 import _told_of_threshold
 from atd.detectors.formats.parity import Samples
 from atd.errors import UserError
 
@@ -55,7 +56,7 @@ def source(tmp_path_factory):
 def folder(source, tmp_path_factory):
     """One export in several formats, shared by the tests that only read it."""
     for package in ("onnx", "onnxscript", "onnxruntime"):
-        pytest.importorskip(package, reason='ONNX is optional: pip install "atd[onnx]"')
+        pytest.importorskip(package, reason="ONNX is optional: requirements-dev.txt")
     images = tmp_path_factory.mktemp("own")
     generator = np.random.default_rng(0)
     for index in range(32):
@@ -135,7 +136,20 @@ def test_int8_is_rounded_and_judged_beside_float32(source, folder):
     assert found["attack"]["epsilon"] == "8/255"
     assert len(found["attack"]["members"]) == 2
     for precision in ("int8", "float32"):
-        assert 0 <= found[precision]["both"]["auroc"] < found[precision]["clean"]["auroc"] <= 1
+        clean, both = found[precision]["clean"], found[precision]["both"]
+        assert 0 <= both["auroc"] < clean["auroc"] <= 1
+        assert 0 <= both["id_called_id"] <= clean["id_called_id"] <= 1
+        assert 0 <= clean["ood_called_id"] <= both["ood_called_id"] <= 1
+
+
+def test_the_threshold_in_an_int8_file_is_told_in_a_line():
+    shares = {"auroc": 0.9, "id_called_id": 0.95, "ood_called_id": 0.125}
+    sides = {"clean": shares, "both": {**shares, "id_called_id": 0.5}}
+    assert _told_of_threshold({"int8": sides, "float32": sides}) == (
+        "at the threshold so many ID / OOD images are called ID: "
+        "int8 95.0% / 12.5% clean, 50.0% / 12.5% attacked; "
+        "float32 95.0% / 12.5% clean, 50.0% / 12.5% attacked"
+    )
 
 
 def test_the_opset_is_the_one_asked_for(folder):
@@ -235,7 +249,7 @@ def test_mistakes_name_the_remedy(source, tmp_path, monkeypatch):
     export.export_detector(source, tmp_path / "export", ["pt2"])
     assert (tmp_path / "export.old" / "photo.png").read_text() == "precious"
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r'pip install "atd\[onnx\]"'):
+    with pytest.raises(UserError, match="pip install onnx onnxscript onnxruntime$"):
         export.export_detector(source, tmp_path / "export", ["onnx"])
 
 

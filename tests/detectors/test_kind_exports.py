@@ -30,7 +30,7 @@ def test_the_page_is_made_of_its_numbers_and_has_every_kind(published):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_kind_is_written_and_read_again_or_refused(kind, published):
-    pytest.importorskip("onnxscript", reason='ONNX is optional: pip install "atd[onnx]"')
+    pytest.importorskip("onnxscript", reason="ONNX is optional: requirements-dev.txt")
     found = tried(kind, ["pt2", "onnx"])
     known = published["kinds"][kind]
     if "refused" in known:

@@ -28,8 +28,7 @@ class Format:
     Attributes:
         path: Where it lies in the export, for a part of the detector.
         write: Writes it; see this module.
-        packages: What it needs besides this package.
-        install: What brings those packages.
+        packages: What it needs besides this package, as pip calls it.
         check: Raises a `UserError` where anything else is missing.
         judge: For a format whose scores are not the detector's own: what the manifest says of them,
             given what was written and the floating-point operations of an image.
@@ -39,7 +38,6 @@ class Format:
     path: str
     write: Callable[[Traced, Path], Run]
     packages: tuple[str, ...] = ()
-    install: str = 'pip install "atd[onnx]"'
     check: Callable[[], object] = tuple
     judge: Callable[[Traced, Run, float], dict[str, Any]] | None = None
     parts: tuple[Part, ...] = ("detector", "discriminator")
@@ -55,12 +53,7 @@ FORMATS = {
     "onnx-int8": Format(
         "detector-int8.onnx", int8.write, _ONNX, judge=int8.judge, parts=("detector",)
     ),
-    "openvino": Format(
-        "{part}.xml",
-        openvino.write,
-        (*_ONNX, "openvino"),
-        'pip install "atd[onnx]" openvino',
-    ),
+    "openvino": Format("{part}.xml", openvino.write, (*_ONNX, "openvino")),
     "web": Format("web", web.write, _ONNX, check=web.runtime, parts=("detector",)),
 }
 
@@ -95,5 +88,5 @@ def check_formats(names: Sequence[str], part: Part, *, images: bool) -> None:
             )
         missing = [item for item in form.packages if not importlib.util.find_spec(item)]
         if missing:
-            raise UserError(f"--formats {name}: it needs {', '.join(missing)}: {form.install}")
+            raise UserError(f"--formats {name}: more is needed: pip install {' '.join(missing)}")
         form.check()

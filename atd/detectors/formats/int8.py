@@ -73,16 +73,20 @@ def judge(traced: Traced, run: Run, work: float) -> dict[str, Any]:
     sides = reattack.Sides(_spread(images.inside, count), _spread(images.outside, count))
     detector = traced.detector
     slope = None if detector.info.gradient == "none" else detector.surrogate
-    levels = reattack.recorded_levels(detector.config.training)
+    levels, threshold = reattack.recorded_levels(detector.config.training), detector.threshold
     found = {
         "calibration": {"name": images.inside_name, "images": len(images.calibration)},
         "attack": reattack.attack_facts(levels),
         "id": {"name": images.inside_name, "images": len(sides.inside)},
         "ood": {"name": images.outside_name, "images": len(sides.outside)},
-        "float32": reattack.judged(traced.scorer, slope, sides, levels, "attacking float32"),
-        "int8": reattack.judged(run, slope, sides, levels, "attacking int8"),
+        **{
+            name: reattack.judged(form, slope, sides, levels, threshold, f"attacking {name}")
+            for name, form in (("float32", traced.scorer), ("int8", run))
+        },
     }
     notice(_told(found))
+    if threshold is not None:
+        notice(_told_of_threshold(found))
     return found
 
 
@@ -96,6 +100,19 @@ def _told(found: dict[str, Any]) -> str:
     images = f"{found['id']['images']} ID, {found['ood']['images']} OOD images"
     epsilon = found["attack"]["epsilon"]
     return f"AUROC of {'; '.join(numbers)} ({images}, L-infinity {epsilon}; see manifest.json)"
+
+
+def _told_of_threshold(found: dict[str, Any]) -> str:
+    """What the threshold, which is the float32 detector's, does in either file."""
+    shares = [
+        f"{name} "
+        + ", ".join(
+            f"{side['id_called_id']:.1%} / {side['ood_called_id']:.1%} {when}"
+            for side, when in ((found[name]["clean"], "clean"), (found[name]["both"], "attacked"))
+        )
+        for name in ("int8", "float32")
+    ]
+    return f"at the threshold so many ID / OOD images are called ID: {'; '.join(shares)}"
 
 
 def _images(traced: Traced) -> OwnImages:

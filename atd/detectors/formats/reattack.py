@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,19 +63,26 @@ class Sides:
 
 
 def judged(
-    run: Run, slope: Objective | None, sides: Sides, levels: int, what: str
+    run: Run,
+    slope: Objective | None,
+    sides: Sides,
+    levels: int,
+    threshold: float | None,
+    what: str,
 ) -> dict[str, Any]:
-    """AUROC of a file, clean and with both sides attacked.
+    """How a file decides, clean and with both sides attacked.
 
     Args:
         run: uint8 images to scores (N,).
         slope: Float images in [0, 1] to what the gradient is taken of; None has none.
         sides: The images.
         levels: The attack's radius in grey levels of 255.
+        threshold: Above it images are called OOD; None where none was set.
         what: What the bar calls it.
 
     Returns:
-        `clean` and `both`, each with `auroc` and `auroc_ci`.
+        `clean` and `both`, each with `auroc` and `auroc_ci`, and with the shares of ID and of OOD
+        images that are called ID, `id_called_id` and `ood_called_id`, where there is a threshold.
     """
     radius = levels / 255
     clean = [_scores(run, images) for images in (sides.inside, sides.outside)]
@@ -86,9 +93,18 @@ def judged(
             _attacked(run, slope, sides.outside, -1, radius, bar),
         ]
     return {
-        name: {"auroc": auroc(*scores), "auroc_ci": auroc_interval(*scores)}
+        name: {
+            "auroc": auroc(*scores),
+            "auroc_ci": auroc_interval(*scores),
+            **({} if threshold is None else _called_id(scores, threshold)),
+        }
         for name, scores in (("clean", clean), ("both", worst))
     }
+
+
+def _called_id(scores: Sequence[Any], threshold: float) -> dict[str, float]:
+    inside, outside = (float((side <= threshold).mean()) for side in scores)
+    return {"id_called_id": inside, "ood_called_id": outside}
 
 
 def _scores(run: Run, images: Tensor) -> Any:

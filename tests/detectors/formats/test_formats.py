@@ -34,9 +34,7 @@ def test_a_missing_package_is_named_with_what_brings_it(monkeypatch):
     )
     with pytest.raises(UserError) as error:
         check_formats(["openvino"], "detector", images=False)
-    assert str(error.value) == (
-        '--formats openvino: it needs openvino: pip install "atd[onnx]" openvino'
-    )
+    assert str(error.value) == "--formats openvino: more is needed: pip install openvino"
 
 
 def test_a_part_has_files_of_its_own():

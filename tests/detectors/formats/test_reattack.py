@@ -25,7 +25,7 @@ def sides(inside, outside):
 @pytest.mark.parametrize(("outside", "attacked"), [(117, 1.0), (115, 0.0)])
 def test_both_sides_move_by_epsilon(outside, attacked, gradient):
     """Brightness moves by 8 of 255 on each side, so a gap of 17 holds and one of 15 does not."""
-    found = judged(brightness, gradient, sides(100, outside), 8, "toy")
+    found = judged(brightness, gradient, sides(100, outside), 8, None, "toy")
     assert found["clean"]["auroc"] == 1.0
     if outside == 117 or gradient is not None:
         assert found["both"]["auroc"] == attacked
@@ -35,8 +35,23 @@ def test_both_sides_move_by_epsilon(outside, attacked, gradient):
     assert low <= found["both"]["auroc"] <= high
 
 
+@pytest.mark.parametrize(
+    ("threshold", "clean", "both"),
+    [(100 / 255, (1, 0), (0, 0)), (99 / 255, (0, 0), (0, 0)), (112 / 255, (1, 0), (1, 1))],
+)
+def test_shares_at_the_threshold_are_told_clean_and_attacked(threshold, clean, both):
+    found = judged(brightness, slope, sides(100, 117), 8, threshold, "toy")
+    shares = {name: (row["id_called_id"], row["ood_called_id"]) for name, row in found.items()}
+    assert shares == {"clean": clean, "both": both}
+
+
+def test_without_a_threshold_there_are_no_shares():
+    found = judged(brightness, None, sides(100, 117), 8, None, "toy")
+    assert set(found["clean"]) == {"auroc", "auroc_ci"}
+
+
 def test_what_counts_is_the_files_own_score_not_that_of_the_gradient():
-    found = judged(lambda images: torch.zeros(len(images)), slope, sides(100, 101), 8, "toy")
+    found = judged(lambda images: torch.zeros(len(images)), slope, sides(100, 101), 8, None, "toy")
     assert found["clean"]["auroc"] == found["both"]["auroc"] == 0.5
 
 
@@ -47,7 +62,7 @@ def test_only_whole_grey_levels_are_shown_to_a_file():
         seen.append(images)
         return brightness(images)
 
-    judged(run, slope, sides(3, 250), 8, "toy")
+    judged(run, slope, sides(3, 250), 8, None, "toy")
     assert all(images.dtype == torch.uint8 for images in seen)
     assert max(int(images[images < 128].max()) for images in seen if (images < 128).any()) == 11
 

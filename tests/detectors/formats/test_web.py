@@ -97,7 +97,7 @@ def test_calibration_scores_are_sorted_and_thinned_out(installed, traced, tmp_pa
 def test_without_onnxruntime_web_one_line_names_the_command(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for package in ("onnx", "onnxscript", "onnxruntime"):
-        pytest.importorskip(package, reason='ONNX is optional: pip install "atd[onnx]"')
+        pytest.importorskip(package, reason="ONNX is optional: requirements-dev.txt")
     with pytest.raises(UserError) as caught:
         check_formats(["web"], "detector", images=False)
     (command,) = re.findall("npm install .*", str(caught.value))

@@ -1,5 +1,16 @@
 /* Files that a browser would show otherwise than `atd.score` reads them, or half of. */
 
+/** What a file of a known format holds, and where; a browser would show one size of an icon too. */
+const KNOWN = [
+  [0, "\x89PNG"],
+  [0, "\xff\xd8"],
+  [0, "GIF8"],
+  [0, "BM"],
+  [0, "II"],
+  [0, "MM"],
+  [4, "ftyp"],
+  [8, "WEBP"],
+];
 const JPEG_ENDS = "the JPEG breaks off before its end";
 
 /**
@@ -8,6 +19,9 @@ const JPEG_ENDS = "the JPEG breaks off before its end";
  */
 export function refusal(bytes) {
   if (!bytes.length) return "the file is empty";
+  if (!KNOWN.some(([at, signature]) => text(bytes, at, signature.length) === signature)) {
+    return "of no format that is read here; convert it to PNG or JPEG";
+  }
   if (startsWith(bytes, [0x89, 0x50, 0x4e, 0x47])) {
     if (bytes[24] === 16) return "more than 8 bits a channel; convert it to 8 bits";
     return find(bytes, [0x49, 0x45, 0x4e, 0x44]) ? "" : "the PNG breaks off before its end";
