@@ -80,12 +80,6 @@ def fit(
         backbone = load(backbone)
     if isinstance(backbone, Detector):
         made = backbone.config
-        if "logits" in cls.info.needs and head_left_behind(made.kind, made.training):
-            raise UserError(
-                f"detector {made.name}: its class head was not trained further when ATD fine-tuned "
-                f"the features it reads (atd.finetune), and kind {kind} reads class logits; choose "
-                "a kind that reads features (mahalanobis, knn)"
-            )
         image_size, channels, scale = made.image_size, made.channels, scale or made.scale
     of: dict[str, Any] = {"image_size": image_size, "channels": channels, "split": "train"}
     of["scale"] = scale or "auto"
@@ -93,6 +87,12 @@ def fit(
     shape = inside.fetch([0]).shape
     of |= {"image_size": shape[-1], "channels": shape[1]}
     network = _backbone(backbone, shape[-1], shape[1])
+    if "logits" in cls.info.needs and network.lacks_head:
+        raise UserError(
+            f"kind {kind} reads class logits, and this backbone has no head that fits its features "
+            "(an ATD with atd.finetune leaves its own behind); choose a kind that reads features "
+            "(mahalanobis, knn)"
+        )
     detector = cls(
         network,
         chosen,
@@ -101,18 +101,26 @@ def fit(
         classes=_classes(inside, network),
         name=name or kind,
     )
-    detector.config = dataclasses.replace(detector.config, scale=of["scale"])
+    try:
+        detector.config = dataclasses.replace(detector.config, scale=of["scale"])
+    except ValueError as error:
+        raise UserError(f"atd.fit: {error}") from None
     outside = None if outliers is None else image_set(outliers, name="outliers", **of)
     return fit_to_sets(detector.to(detector.device), inside, outside, seed=seed)
 
 
 def _backbone(given: nn.Module, size: int, channels: int) -> Backbone:
+    outdated = False
     if isinstance(given, Detector):
         if given.backbone is None:
             raise UserError(f"detector {given.config.name}: it has no backbone to fit on")
+        outdated = head_left_behind(given.kind, given.config.training)
         given = given.backbone
     network = copy.deepcopy(given).eval().requires_grad_(False)
     if isinstance(network, Backbone):
+        if outdated:  # in what is saved too: nobody takes it for a classifier later
+            for parameter in network.get_submodule(network.head_name).parameters():
+                parameter.zero_()
         return network
     title = type(given).__name__
     wrapped = ForeignBackbone(network, title, channels=channels, image_size=size, features="last")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from atd.backbones import Backbone
+from atd.backbones.checkpoints import head_left_behind
 from atd.backbones.weights import load_weights
 from atd.config import Config, EvaluateConfig
 from atd.data.evaluation_sets import EvaluationSets
@@ -205,6 +206,8 @@ def _evaluate(run: RunState) -> None:
     )
     name = detector.config.name
     words = ["python", "evaluate.py", run.folder.detector, "--config", run.folder.config]
+    # Its baselines are those of the backbone before fine-tuning, which the detector does not hold.
+    alone = head_left_behind(detector.kind, dataclasses.asdict(run.config))
     (found,) = evaluate_detectors(
         {name: detector},
         EvaluationSets.of(splits),
@@ -212,7 +215,7 @@ def _evaluate(run: RunState) -> None:
         run.config,
         paths={name: run.folder.detector},
         backbone=run.backbone,
-        command=shlex.join(map(str, words)),
+        command="" if alone and run.config.evaluate.baselines else shlex.join(map(str, words)),
     )
     detector.config = dataclasses.replace(
         detector.config,

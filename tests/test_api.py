@@ -53,9 +53,11 @@ def test_the_head_of_a_fine_tuned_atd_is_not_read(backbone, images):
     detector.config = dataclasses.replace(
         detector.config, training={"atd": {"finetune": True}, "run": {}}
     )
-    with pytest.raises(UserError, match=r"mine: its class head .*atd\.finetune.*kind energy"):
-        atd.fit("energy", detector, images)
-    assert atd.fit("mahalanobis", detector, images, labels=[0, 1, 2, 3] * 5).kind == "mahalanobis"
+    fitted = atd.fit("mahalanobis", detector, images, labels=[0, 1, 2, 3] * 5)
+    for source in (detector, fitted, fitted.backbone):  # the head is gone from there on
+        with pytest.raises(UserError, match=r"kind energy reads class logits.*atd\.finetune"):
+            atd.fit("energy", source, images)
+    assert not detector.backbone.lacks_head
 
 
 def test_any_classifier_is_a_backbone(images, tmp_path):
@@ -77,6 +79,7 @@ def test_any_classifier_is_a_backbone(images, tmp_path):
         (lambda b, x: atd.fit("energy", b, x, temprature=2), "temperature"),
         (lambda b, x: atd.fit("energy", b, x, temperature=0), "temperature"),
         (lambda b, x: atd.fit("energy", b, 7), "int"),
+        (lambda b, x: atd.fit("energy", b, x, scale="13bit"), "scale"),
         (lambda b, x: atd.load("nowhere"), "nowhere"),
         (lambda b, x: atd.load("import:nowhere_at_all:make"), "nowhere_at_all"),
     ],

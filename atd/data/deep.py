@@ -24,7 +24,9 @@ def to_8_bits(image: Image.Image, scale: Scale) -> Image.Image:
 
     With `auto`, integers span 16 bits, and floats [0, 1] or, where one is larger, [0, 255].
     Colour of 16 bits, which Pillow cannot hold, is decoded by torchvision where it has to be
-    scaled. What becomes white, and how bright the image is, is noted in the remarks.
+    scaled. A netpbm or JPEG 2000 file of 9 to 15 bits tells what is white in it, and is read by
+    that, whatever the scale. What becomes white, and how bright the image is, is noted in the
+    remarks.
 
     Args:
         image: Image of any mode, not yet loaded.
@@ -36,6 +38,8 @@ def to_8_bits(image: Image.Image, scale: Scale) -> Image.Image:
     Raises:
         ValueError: Colour of 16 bits in a format other than PNG has to be scaled.
     """
+    if _states_white(image):  # by which Pillow stretches it to 16 bits
+        scale = "16bit"
     if image.mode == "F" or image.mode.startswith("I"):
         return Image.fromarray(_scaled(np.asarray(image), image.mode == "F", scale))
     if not _is_deep_colour(image):
@@ -46,6 +50,15 @@ def to_8_bits(image: Image.Image, scale: Scale) -> Image.Image:
         bands = image.split()[: 1 if image.mode == "LA" else 3]
         remarks.note_depth(max(int(np.asarray(band).max()) for band in bands) / 255, False)
     return image
+
+
+def _states_white(image: Image.Image) -> bool:
+    """Whether a file of more than 8 bits says itself that fewer than 16 are used."""
+    return any(
+        (tile[0].startswith("ppm") and 255 < _maximum(tile[3]) < 65535)
+        or (tile[0] == "jpeg2k" and 8 < _bits_of_jpeg2000(image.fp) < 16)  # type: ignore[attr-defined]
+        for tile in getattr(image, "tile", None) or []
+    )
 
 
 def _is_deep_colour(image: Image.Image) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import dataclasses
 import functools
+import hashlib
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,8 +17,10 @@ from torch import Tensor
 from atd.data.listing import LeftOut
 from atd.data.sampler import generator_for
 
-__all__ = ["FIT_IMAGES", "HeldPixels", "ImageSet", "Pixels", "join", "pick"]
+__all__ = ["FIT_IMAGES", "Fetched", "HeldPixels", "ImageSet", "Pixels", "content_of", "join", "pick"]
 
+_CHUNK = 256
+"""Images that are read at once."""
 _STATISTICS_IMAGES = 4096
 FIT_IMAGES = 4096
 """Images from which the statistics of features are estimated."""
@@ -130,6 +133,11 @@ class ImageSet:
         """Whether the decoded images are held in memory."""
         return isinstance(self.pixels, HeldPixels)
 
+    @functools.cached_property
+    def content(self) -> bytes:
+        """SHA-256 of all pixels, which are read once for it."""
+        return content_of(self)
+
     def fetch(self, indices: Tensor | Sequence[int]) -> Tensor:
         """Returns images.
 
@@ -186,6 +194,26 @@ class ImageSet:
         mean = total / pixels
         deviation = (squares / pixels - mean.square()).clamp(min=0).sqrt().clamp(min=1 / 255)
         return mean.float(), deviation.float()
+
+
+class Fetched(Protocol):
+    """Anything that gives images by number."""
+
+    def __len__(self) -> int:
+        """Number of images."""
+
+    def fetch(self, indices: Sequence[int], /) -> Tensor:
+        """Returns uint8 (len(indices), C, H, W)."""
+
+
+def content_of(images: Fetched) -> bytes:
+    """SHA-256 of all pixels."""
+    digest = hashlib.sha256()
+    for start in range(0, len(images), _CHUNK):
+        pixels = images.fetch(range(start, min(start + _CHUNK, len(images))))
+        digest.update(f"{tuple(pixels.shape)}".encode())
+        digest.update(pixels.contiguous().numpy().tobytes())
+    return digest.digest()
 
 
 def pick(labels: Tensor, count: int, seed: int, name: str) -> tuple[Tensor, Tensor]:

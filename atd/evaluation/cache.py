@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from atd.data.images import ImageSet, content_of
 from atd.detectors.base import Detector
 from atd.evaluation.worst import Attack, join_parts
 from atd.files import replacing
@@ -30,8 +31,6 @@ Arrays = dict[str, Any]
 _EACH = ("index", "clean", "attacked", "zero_gradient", "broken", "member")
 _EXAMPLES = ("example_index", "example_value", "example_clean", "example_attacked")
 
-_CHUNK = 256
-"""Images that are read at once, to name a set."""
 _DAMAGE = (
     OSError, ValueError, EOFError, KeyError, RuntimeError, SyntaxError, TypeError,
     zipfile.BadZipFile, zlib.error,
@@ -80,10 +79,7 @@ class ScoreStore:
         for part in question:
             digest.update(len(part).to_bytes(8, "big") + part)
         digest.update(f"{images.name} {len(images)}".encode())
-        for start in range(0, len(images), _CHUNK):
-            pixels = images.fetch(range(start, min(start + _CHUNK, len(images))))
-            digest.update(f"{tuple(pixels.shape)}".encode())
-            digest.update(_bytes(pixels))
+        digest.update(images.content if isinstance(images, ImageSet) else content_of(images))
         readable = re.sub(r"[^\w.-]+", "-", images.name).strip("-.")[:80] or "set"
         return cls(folder / f"{readable}-{digest.hexdigest()[:20]}.npz", len(images), **how)
 

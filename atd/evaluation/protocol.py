@@ -110,7 +110,7 @@ def evaluate(
     certificate = _certificate(detector, splits, settings, found.averaged, name)
     missing = [*left_out, *_left_out(settings, splits, own, len(others))]
     seconds = time.monotonic() - started
-    facts = Provenance(**provenance(config, seed=settings.seed, seconds=seconds))
+    facts = Provenance(**provenance(config, seed=settings.seed, seconds=seconds), command=command)
     results = Results(
         schema=1,
         detector=DetectorFacts(
@@ -135,7 +135,6 @@ def evaluate(
         checks=found.checks,
         verdict=found.verdict,
         certificate=certificate,
-        command=command,
         left_out=tuple(missing),
         provenance=facts,
     )

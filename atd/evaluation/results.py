@@ -170,7 +170,12 @@ class Stronger:
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where the numbers come from (`atd.provenance`)."""
+    """Where the numbers come from (`atd.provenance`).
+
+    Attributes:
+        command: The command that repeats the evaluation; empty in older results, from Python, and
+            where there is none.
+    """
 
     commit: str | None
     versions: Mapping[str, str]
@@ -179,6 +184,7 @@ class Provenance:
     config_sha256: str | None
     seconds: float
     date: str
+    command: str = ""
 
 
 @dataclass(frozen=True)
@@ -193,7 +199,6 @@ class Results:
         curves: AUROC against the strength of the attack; empty in the oldest results.
         certificate: What no attack in L2 can take away, where that was asked for.
         left_out: What was not done though it was asked for, each with the reason.
-        command: The command that repeats the evaluation; empty in older results and from Python.
     """
 
     schema: int
@@ -215,7 +220,6 @@ class Results:
     curves: Curves = field(default_factory=Curves)
     certificate: Certificate | None = None
     left_out: tuple[str, ...] = ()
-    command: str = ""
 
     @property
     def certificate_is_void(self) -> bool:

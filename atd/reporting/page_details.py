@@ -139,7 +139,7 @@ def origin(results: Results) -> Section:
     }
     files = ("All numbers are in ", code("results.json"), ", every image's raw scores in ")
     blocks: list[Block] = [
-        *([Command(results.command)] if results.command else []),
+        *([Command(facts.command)] if facts.command else []),
         Table(["", ""], list(rows.items()), left=(0, 1)),
         Paragraph((*files, code("scores.npz"), ".")),
     ]

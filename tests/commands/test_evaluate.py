@@ -57,11 +57,11 @@ def test_a_report_is_written_where_asked(run, tiny_run, tmp_path):
 
 
 def test_the_command_of_a_training_repeats_its_evaluation(run, tiny_run, tmp_path):
-    python, script, *words = shlex.split(tiny_run.results["command"])
+    python, script, *words = shlex.split(tiny_run.results["provenance"]["command"])
     assert (python, script) == ("python", "evaluate.py")
     run(*words, "--output", tmp_path)
     again = json.loads((tmp_path / "results.json").read_text())
-    assert again["command"] == tiny_run.results["command"]
+    assert again["provenance"]["command"] == tiny_run.results["provenance"]["command"]
     assert again["datasets"].keys() == tiny_run.results["datasets"].keys()
     for condition, metrics in tiny_run.results["mean"].items():
         assert again["mean"][condition] == pytest.approx(metrics, abs=0.01)
@@ -73,7 +73,7 @@ def test_options_override_the_stored_ones(run, tiny_run, tmp_path):
     run(tiny_run.folder / "detector", *LIGHT, *options, "--output", tmp_path)
     results = json.loads((tmp_path / "results.json").read_text())
     words = ["python", "evaluate.py", tiny_run.folder / "detector", *LIGHT, *options]
-    assert results["command"] == shlex.join(map(str, words))
+    assert results["provenance"]["command"] == shlex.join(map(str, words))
     assert results["id"]["images"] == 8
     assert results["datasets"].keys() == {"mine"}
     mine = results["datasets"]["mine"]

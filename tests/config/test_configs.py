@@ -134,7 +134,7 @@ def test_a_pretrained_backbone_is_taken_as_it_is(tmp_path: Path, capsys) -> None
     said = capsys.readouterr().out
     assert results.datasets["noise"].images == 10
     assert set(results.baselines) == {"mahalanobis"}  # it has no head for two classes
-    assert "tells apart 1000 classes and the ID data has 2: it is left out" in said
+    assert "tells apart 1000 classes, but the ID data has 2: it is left out" in said
     detector = Detector.from_pretrained(tmp_path / "run" / "detector")
     kept = detector.backbone.state_dict()
     assert kept["mean"].flatten().tolist() == pytest.approx([0.45] * 3)

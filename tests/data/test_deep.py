@@ -79,6 +79,18 @@ def test_colour_of_8_bits_is_not_scaled_in_any_format(tmp_path, kind):
     assert torch.equal(read_image(str(tmp_path / "a.img"), 3, 8, "12bit"), plain)
 
 
+@pytest.mark.parametrize("scale", ["auto", "10bit", "12bit", "16bit"])
+@pytest.mark.parametrize("colour", [False, True])
+def test_a_netpbm_file_that_states_its_white_is_read_by_it(tmp_path, scale, colour):
+    values = np.full((8, 8, 3 if colour else 1), 512)
+    values[0, 0] = 1023
+    head = b"P6" if colour else b"P5"
+    (tmp_path / "a.img").write_bytes(head + b" 8 8 1023\n" + values.astype(">u2").tobytes())
+    found = read_image(str(tmp_path / "a.img"), 3, 8, scale)
+    assert found[0, 0, 0] == 255
+    assert abs(int(found[0, 4, 4]) - 128) <= 1
+
+
 def settled(folder, capsys, **options):
     names = sorted(str(path) for path in folder.iterdir())
     images = ImageSet.of("camera", FilePixels(names, 1, 8, options.get("scale", "auto")))

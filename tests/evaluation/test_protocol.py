@@ -21,7 +21,7 @@ from atd.metrics import CONDITIONS, metrics
 
 TOP = {"schema", "detector", "attack", "id", "datasets", "mean", "mean_near", "mean_over"}
 TOP |= {"threshold", "baselines", "checks", "verdict", "provenance"}
-TOP |= {"protocol", "strongest", "stronger", "curves", "left_out", "certificate", "command"}
+TOP |= {"protocol", "strongest", "stronger", "curves", "left_out", "certificate"}
 
 
 @pytest.fixture(scope="module")

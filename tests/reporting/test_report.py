@@ -143,8 +143,10 @@ def test_shares_of_the_members_are_told(results) -> None:
 
 def test_the_command_that_was_given_is_told_and_none_is_made_up(results) -> None:
     words = "python evaluate.py 'my runs/d' --config a.yaml evaluate.limit=80"
-    assert words in titled(results | {"command": words})["Where this comes from"]
-    del results["command"]  # as older reports, and those from Python, lack it
+    facts = results["provenance"]
+    told = results | {"provenance": facts | {"command": words}}
+    assert words in titled(told)["Where this comes from"]
+    del facts["command"]  # as older reports, and those from Python, lack it
     assert "evaluate.py" not in titled(results)["Where this comes from"]
 
 
