@@ -17,7 +17,16 @@ from torch import Tensor
 from atd.data.listing import LeftOut
 from atd.data.sampler import generator_for
 
-__all__ = ["FIT_IMAGES", "Fetched", "HeldPixels", "ImageSet", "Pixels", "content_of", "join", "pick"]
+__all__ = [
+    "FIT_IMAGES",
+    "Fetched",
+    "HeldPixels",
+    "ImageSet",
+    "Pixels",
+    "content_of",
+    "join",
+    "pick",
+]
 
 _CHUNK = 256
 """Images that are read at once."""

@@ -145,12 +145,13 @@ def ladder_falls(what: str, ladder: Mapping[float, Aurocs], failure: str) -> Che
 
     Args:
         what: Name of the strength, e.g. `epsilon`.
-        ladder: AUROC on a subset for each strength and condition.
+        ladder: AUROC on a subset for each strength, for some or all conditions.
         failure: What it would mean if the AUROC rose.
     """
 
     def rungs(condition: str) -> list[list[float]]:
-        return [[float(x), found[condition]] for x, found in sorted(ladder.items())]
+        strengths = sorted(ladder.items())
+        return [[float(x), found[condition]] for x, found in strengths if condition in found]
 
     def rise(condition: str) -> float:
         pairs = itertools.pairwise(rungs(condition))

@@ -130,7 +130,10 @@ class Probes:
             ),
             "epsilon_monotone": ladder_falls(
                 "epsilon",
-                {factor * self.settings.epsilon: self.aurocs(*at) for factor, at in self._radii()},
+                {
+                    factor * self.settings.epsilon: self._judged(chosen, at)
+                    for factor, (chosen, at) in self._radii()
+                },
                 "A larger ball contains the smaller one, so an AUROC that rises would mean that "
                 "the optimisation fails at larger radii.",
             ),
@@ -161,8 +164,14 @@ class Probes:
 
     @property
     def _first(self) -> Member:
-        """The tier's first member, in the steps that probes may take."""
-        return member(self.settings.tier.members[0].kind, self.main.steps)
+        """APGD where the tier has it, else its first member, in the steps that probes may take."""
+        kinds = [each.kind for each in self.settings.tier.members]
+        return member("apgd" if "apgd" in kinds else kinds[0], self.main.steps)
+
+    def _judged(self, member: Member | None, factor: float) -> dict[str, float]:
+        """What must not rise: beyond epsilon an undefended side alone ends in ties near 0."""
+        found = self.aurocs(member, factor)
+        return found if factor <= 1 else {"both": found["both"]}
 
     def _steps(self) -> dict[int, Member]:
         counts = [*(count for count in _LADDER if count < self.main.steps), self.main.steps]

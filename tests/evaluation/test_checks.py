@@ -81,6 +81,7 @@ def test_ladder_is_judged_in_order_of_strength() -> None:
         "steps", {0: every(0.9), 1: every(0.4), 2: every(0.6)}, ""
     ).passed
     assert checks.ladder_falls("steps", {0: every(0.9)}, "").passed
+    assert checks.ladder_falls("epsilon", {1: every(0.0), 2: {"both": 0.0}}, "").passed
 
 
 @pytest.mark.parametrize(("auroc", "passed"), [(0.0, True), (0.05, True), (0.2, False)])
